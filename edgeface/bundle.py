@@ -1,0 +1,280 @@
+"""A bundle: the folder that carries an exported model, its contract and its proof.
+
+``NAME.edgeface/`` holds ``manifest.json``, one or more ONNX artefacts and reports. Every file is
+hashed in the manifest and checked when the bundle is opened. A path that leaves the folder, a
+link, or an artefact that would load a second file is refused here, whatever the inference
+library would do with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeface.errors import BundleFormatError, BundleIntegrityError, OperatingPointError
+from edgeface.onnx_file import refuse_external_data
+from edgeface.types import OperatingPoint, Size
+
+__all__ = [
+    "MANIFEST_NAME",
+    "SCHEMA_VERSION",
+    "Artefact",
+    "Bundle",
+    "Manifest",
+    "ModelSource",
+    "Verdict",
+    "manifest_from_json",
+    "manifest_to_json",
+    "sha256_of",
+]
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+_MAX_MANIFEST_BYTES = 4 << 20
+# A face model for a device is 1-300 MB; the limit stops a hostile bundle from filling memory.
+_MAX_FILE_BYTES = 2 << 30
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """One runnable form of the model: ``name`` is ``fp32`` or ``int8``, ``file`` lies in the bundle."""
+
+    name: str
+    file: str
+    sha256: str
+    size_bytes: int
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where the weights came from. ``loss`` and ``trainer`` are empty where not known."""
+
+    file_name: str
+    sha256: str
+    format: str
+    architecture: str
+    trainer: str = ""
+    loss: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was measured of the artefacts. ``figures`` holds numbers by name; see docs/architecture.md.
+
+    ``status`` is ``passed``: a bundle that fails is never written. ``data_free`` is true when the
+    INT8 ranges were set without images; ``notes`` are sentences for people.
+    """
+
+    status: str
+    data_free: bool = False
+    figures: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The contract of a bundle.
+
+    The artefacts take (n, crop height, crop width, 3) uint8 RGB crops aligned to
+    ``alignment_template`` and return (n, ``embedding_size``) float32 rows of unit length, which
+    are compared by ``metric``. ``model_id`` is the SHA-256 of weights and contract.
+    """
+
+    model_id: str
+    name: str
+    embedding_size: int
+    crop_size: Size
+    alignment_template: str
+    source: ModelSource
+    artefacts: tuple[Artefact, ...]
+    verdict: Verdict
+    metric: str = "cosine"
+    operating_points: tuple[OperatingPoint, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of the file at ``path``, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def manifest_to_json(manifest: Manifest) -> str:
+    """Return ``manifest`` as JSON text with sorted keys."""
+    return json.dumps(asdict(manifest), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def manifest_from_json(text: str, *, where: str = MANIFEST_NAME) -> Manifest:
+    """Return the manifest written in ``text``.
+
+    Raises:
+        BundleFormatError: Not JSON, a field missing, unknown or of the wrong type, or a schema
+            version that this release does not know. ``where`` names the file in the message.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as exc:
+        raise BundleFormatError(f"{where} is not JSON: {exc}") from exc
+    if not isinstance(data, dict):
+        raise BundleFormatError(f"{where} must hold an object, got {type(data).__name__}")
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BundleFormatError(
+            f"{where} has schema version {version!r}, this release reads {SCHEMA_VERSION}; "
+            "export the model again or install a matching edgeface"
+        )
+    try:
+        return _build_manifest(data)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise BundleFormatError(f"{where} is not a valid manifest: {exc!r}") from exc
+
+
+def _build_manifest(data: dict[str, Any]) -> Manifest:
+    verdict = dict(data["verdict"])
+    verdict["notes"] = tuple(verdict.get("notes", ()))
+    manifest = Manifest(
+        **{
+            **data,
+            "crop_size": Size(**data["crop_size"]),
+            "source": ModelSource(**data["source"]),
+            "artefacts": tuple(Artefact(**entry) for entry in data["artefacts"]),
+            "verdict": Verdict(**verdict),
+            "operating_points": tuple(
+                OperatingPoint(**entry) for entry in data.get("operating_points", ())
+            ),
+        }
+    )
+    for name, value in (("model_id", manifest.model_id), ("name", manifest.name)):
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{name} must be a non-empty string")
+    if not isinstance(manifest.embedding_size, int) or not 1 <= manifest.embedding_size <= 65536:
+        raise ValueError(f"embedding_size must be in 1..65536, got {manifest.embedding_size!r}")
+    if not manifest.artefacts:
+        raise ValueError("no artefact is listed")
+    return manifest
+
+
+class Bundle:
+    """An opened bundle: its manifest, and its files after their hashes were checked."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Return the bundle in folder ``path``, with every listed file checked.
+
+        Raises:
+            BundleFormatError: The folder or its manifest is missing or malformed.
+            BundleIntegrityError: A file is missing, changed, a link, or outside the folder.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise BundleFormatError(
+                f"no bundle at {folder}: a bundle is a folder made by `edgeface export`"
+            )
+        manifest_path = _checked_path(folder, MANIFEST_NAME)
+        if manifest_path.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise BundleFormatError(f"{manifest_path} is larger than {_MAX_MANIFEST_BYTES} bytes")
+        try:
+            text = manifest_path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as exc:
+            raise BundleFormatError(f"{manifest_path} is not UTF-8 text") from exc
+        bundle = cls(folder, manifest_from_json(text, where=str(manifest_path)))
+        bundle.verify()
+        return bundle
+
+    def verify(self) -> None:
+        """Check every listed file again.
+
+        Raises:
+            BundleIntegrityError: A file is missing, changed, a link, or outside the folder.
+        """
+        expected = {entry.file: entry.sha256 for entry in self.manifest.artefacts}
+        expected.update(self.manifest.files)
+        for name, digest in sorted(expected.items()):
+            path = _checked_path(self.path, name)
+            found = sha256_of(path)
+            if found != digest:
+                raise BundleIntegrityError(
+                    f"{self.path / name} was changed: SHA-256 {found}, the manifest says {digest}; "
+                    "export the model again"
+                )
+            if name.endswith(".onnx"):
+                refuse_external_data(path.read_bytes(), where=str(path))
+
+    def artefact(self, name: str) -> Artefact:
+        """Return the artefact called ``name``.
+
+        Raises:
+            BundleFormatError: The bundle has no such artefact.
+        """
+        for entry in self.manifest.artefacts:
+            if entry.name == name:
+                return entry
+        known = ", ".join(entry.name for entry in self.manifest.artefacts)
+        raise BundleFormatError(f"{self.path} has no artefact {name!r}, choose one of {known}")
+
+    def read(self, name: str) -> bytes:
+        """Return the content of artefact ``name``, with its hash checked over these very bytes.
+
+        Raises:
+            BundleFormatError: The bundle has no such artefact.
+            BundleIntegrityError: The content is not what the manifest says.
+        """
+        entry = self.artefact(name)
+        content = _checked_path(self.path, entry.file).read_bytes()
+        if hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise BundleIntegrityError(f"{self.path / entry.file} was changed since it was exported")
+        refuse_external_data(content, where=str(self.path / entry.file))
+        return content
+
+    def operating_point(self, artefact: str, *, target_fmr: float) -> OperatingPoint:
+        """Return the point of ``artefact`` with the largest FMR that is at most ``target_fmr``.
+
+        Raises:
+            OperatingPointError: The bundle has no point as strict as that for the artefact.
+        """
+        points = [p for p in self.manifest.operating_points if p.artefact == artefact]
+        # 1e-12: 1e-3 written by hand and 1e-3 read from JSON must count as equal.
+        strict_enough = [p for p in points if p.target_fmr <= target_fmr * (1 + 1e-12)]
+        if not strict_enough:
+            known = ", ".join(f"{p.target_fmr:g}" for p in points) or "none"
+            raise OperatingPointError(
+                f"{self.path.name} has no operating point at FMR {target_fmr:g} or below for "
+                f"{artefact!r} (it has: {known}); fit one with `edgeface verify --fit`"
+            )
+        return max(strict_enough, key=lambda point: point.target_fmr)
+
+
+def _checked_path(folder: Path, name: str) -> Path:
+    """Return ``folder/name`` if it is a plain, singly linked file directly inside ``folder``."""
+    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or ".." in name:
+        raise BundleIntegrityError(f"{folder}: the file name {name!r} is not allowed in a bundle")
+    path = folder / name
+    try:
+        info = path.lstat()
+    except OSError as exc:
+        if name == MANIFEST_NAME:
+            raise BundleFormatError(f"{folder} is not a bundle: it has no {name}") from exc
+        raise BundleIntegrityError(f"{path} is listed in the manifest but cannot be read") from exc
+    if not stat.S_ISREG(info.st_mode):
+        raise BundleIntegrityError(f"{path} is a link or not a plain file; bundles hold plain files")
+    if info.st_size > _MAX_FILE_BYTES:
+        raise BundleIntegrityError(f"{path} is larger than {_MAX_FILE_BYTES} bytes")
+    return path

@@ -1,0 +1,426 @@
+"""The values that travel through the runtime: frozen, checked when made, arrays read-only.
+
+Colour order is RGB everywhere; BGR ends in :mod:`edgeface.camera`. Coordinates are pixels, x to
+the right, y downwards. "Left" and "right" in landmark names are as seen in the image.
+Words follow ISO/IEC 2382-37: see docs/glossary.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeface.errors import InvalidInputError
+
+__all__ = [
+    "AlignedFace",
+    "BoundingBox",
+    "Candidate",
+    "Event",
+    "EventKind",
+    "FaceDetection",
+    "FaceLandmarks",
+    "FloatArray",
+    "Frame",
+    "IdentificationResult",
+    "ImageArray",
+    "Observation",
+    "OperatingPoint",
+    "Outcome",
+    "QualityMeasure",
+    "QualityReport",
+    "RejectionReason",
+    "Size",
+    "Template",
+]
+
+ImageArray: TypeAlias = npt.NDArray[np.uint8]
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+
+def read_only(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Return a view of ``array`` that cannot be written through."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _require_image(name: str, pixels: object) -> ImageArray:
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
+        got = f"{type(pixels).__name__} {getattr(pixels, 'dtype', '')}".strip()
+        raise InvalidInputError(f"{name} must be a uint8 numpy array, got {got}")
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InvalidInputError(
+            f"{name} must have shape (height, width, 3) in RGB, got {pixels.shape}; "
+            "convert grey or BGRA pictures with edgeface.camera.to_rgb first"
+        )
+    if 0 in pixels.shape:
+        raise InvalidInputError(f"{name} is empty: shape {pixels.shape}")
+    return pixels
+
+
+def _require_finite(name: str, array: object, shape: tuple[int | None, ...]) -> FloatArray:
+    values = np.asarray(array, dtype=np.float32)
+    fits = values.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, values.shape, strict=True)
+    )
+    if not fits:
+        raise InvalidInputError(f"{name} must have shape {shape}, got {values.shape}")
+    if not np.isfinite(values).all():
+        raise InvalidInputError(f"{name} holds NaN or infinity")
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A size in pixels; never a bare tuple, so width and height cannot be swapped."""
+
+    width_px: int
+    height_px: int
+
+    def __post_init__(self) -> None:
+        if self.width_px <= 0 or self.height_px <= 0:
+            raise InvalidInputError(f"a size must be positive, got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.width_px}x{self.height_px}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture from a source.
+
+    ``pixels`` is (height, width, 3) uint8 RGB, read-only. ``timestamp_s`` is on the monotonic
+    clock for live sources and the position in the recording for files. ``index`` counts frames
+    of the source from 0. ``source`` names the source, for people and logs.
+    """
+
+    pixels: ImageArray
+    timestamp_s: float = 0.0
+    index: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        pixels = _require_image("Frame.pixels", self.pixels)
+        if not math.isfinite(self.timestamp_s):
+            raise InvalidInputError(f"Frame.timestamp_s must be finite, got {self.timestamp_s}")
+        object.__setattr__(self, "pixels", read_only(pixels))
+
+    @property
+    def size(self) -> Size:
+        """The size of the picture."""
+        return Size(int(self.pixels.shape[1]), int(self.pixels.shape[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingBox:
+    """A rectangle in frame pixels; may reach outside the frame."""
+
+    left_px: float
+    top_px: float
+    width_px: float
+    height_px: float
+
+    def __post_init__(self) -> None:
+        values = (self.left_px, self.top_px, self.width_px, self.height_px)
+        if not all(math.isfinite(value) for value in values):
+            raise InvalidInputError(f"a bounding box must be finite, got {values}")
+        if self.width_px <= 0 or self.height_px <= 0:
+            raise InvalidInputError(f"a bounding box must have an area, got {values}")
+
+    @property
+    def right_px(self) -> float:
+        """x of the right edge."""
+        return self.left_px + self.width_px
+
+    @property
+    def bottom_px(self) -> float:
+        """y of the lower edge."""
+        return self.top_px + self.height_px
+
+    @property
+    def area_px(self) -> float:
+        """Area in square pixels."""
+        return self.width_px * self.height_px
+
+    @property
+    def centre_px(self) -> tuple[float, float]:
+        """(x, y) of the centre."""
+        return self.left_px + self.width_px / 2, self.top_px + self.height_px / 2
+
+    def iou(self, other: BoundingBox) -> float:
+        """Return the intersection over union with ``other``, in 0..1."""
+        width = min(self.right_px, other.right_px) - max(self.left_px, other.left_px)
+        height = min(self.bottom_px, other.bottom_px) - max(self.top_px, other.top_px)
+        shared = max(0.0, width) * max(0.0, height)
+        return shared / (self.area_px + other.area_px - shared)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceDetection:
+    """A face found in a frame.
+
+    ``keypoints_px`` is (k, 2) float32 x, y, in the detector's own order, which its adapter
+    documents; may be (0, 2). ``score`` is the detector's confidence in 0..1.
+    """
+
+    box: BoundingBox
+    score: float
+    keypoints_px: FloatArray = field(default_factory=lambda: np.empty((0, 2), np.float32))
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise InvalidInputError(f"a detection score must be in 0..1, got {self.score}")
+        points = _require_finite("FaceDetection.keypoints_px", self.keypoints_px, (None, 2))
+        object.__setattr__(self, "keypoints_px", read_only(points))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceLandmarks:
+    """The five points that alignment uses, and the pose of the head.
+
+    ``points_px`` is (5, 2) float32 x, y in frame pixels: the eye, then the other eye, the nose
+    tip, and the two mouth corners, the one further left in an upright image first. Angles are in
+    degrees and 0 for a frontal face: ``yaw_deg`` positive when the face turns to the right of the
+    image, ``pitch_deg`` positive when it looks up, ``roll_deg`` positive when it is rotated
+    clockwise as seen. ``blendshapes`` are MediaPipe's expression coefficients in 0..1, or empty.
+    """
+
+    points_px: FloatArray
+    yaw_deg: float = 0.0
+    pitch_deg: float = 0.0
+    roll_deg: float = 0.0
+    blendshapes: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        points = _require_finite("FaceLandmarks.points_px", self.points_px, (5, 2))
+        if not all(math.isfinite(a) for a in (self.yaw_deg, self.pitch_deg, self.roll_deg)):
+            raise InvalidInputError("the angles of a face must be finite")
+        object.__setattr__(self, "points_px", read_only(points))
+
+    @property
+    def eye_distance_px(self) -> float:
+        """Distance between the two eyes in frame pixels."""
+        return float(np.linalg.norm(self.points_px[1] - self.points_px[0]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedFace:
+    """A face warped to a model's template.
+
+    ``pixels`` is (height, width, 3) uint8 RGB of the model's crop size; ``frame_to_crop`` is the
+    (2, 3) float32 affine matrix that took frame pixels to crop pixels.
+    """
+
+    pixels: ImageArray
+    frame_to_crop: FloatArray
+
+    def __post_init__(self) -> None:
+        pixels = _require_image("AlignedFace.pixels", self.pixels)
+        matrix = _require_finite("AlignedFace.frame_to_crop", self.frame_to_crop, (2, 3))
+        object.__setattr__(self, "pixels", read_only(pixels))
+        object.__setattr__(self, "frame_to_crop", read_only(matrix))
+
+
+class QualityMeasure(str, Enum):
+    """What is measured of a face before it is compared. Units in :mod:`edgeface.quality`."""
+
+    DETECTION_SCORE = "detection_score"
+    EYE_DISTANCE = "eye_distance_px"
+    SHARPNESS = "sharpness"
+    LUMINANCE = "luminance"
+    YAW = "yaw_deg"
+    PITCH = "pitch_deg"
+    ROLL = "roll_deg"
+    INSIDE_FRAME = "inside_frame"
+
+
+class RejectionReason(str, Enum):
+    """Why a face was not compared, or not accepted."""
+
+    NO_FACE = "no_face"
+    SEVERAL_FACES = "several_faces"
+    LANDMARKS_NOT_FOUND = "landmarks_not_found"
+    LANDMARKS_IMPLAUSIBLE = "landmarks_implausible"
+    DETECTION_UNSURE = "detection_unsure"
+    TOO_SMALL = "too_small"
+    TOO_BLURRED = "too_blurred"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    TURNED_AWAY = "turned_away"
+    TILTED = "tilted"
+    OUTSIDE_FRAME = "outside_frame"
+    EMBEDDING_INVALID = "embedding_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """The measured values of one face and the reasons it failed, if any.
+
+    ``score`` in 0..1 ranks faces of one person: higher is better.
+    """
+
+    values: Mapping[QualityMeasure, float]
+    reasons: tuple[RejectionReason, ...] = ()
+    score: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the face may be compared."""
+        return not self.reasons
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """The feature vector of one face.
+
+    ``vector`` is (embedding_size,) float32 of unit length. Templates of different ``model_id``
+    cannot be compared. ``quality`` in 0..1 is the score of the face it was made from.
+    """
+
+    vector: FloatArray
+    model_id: str
+    quality: float = 0.0
+
+    def __post_init__(self) -> None:
+        vector = _require_finite("Template.vector", self.vector, (None,))
+        length = float(np.linalg.norm(vector.astype(np.float64)))
+        # 1e-3: float16 storage of a unit vector stays within 5e-4 of length 1.
+        if abs(length - 1.0) > 1e-3:
+            raise InvalidInputError(f"a template must have length 1, got {length:.6f}")
+        if not self.model_id:
+            raise InvalidInputError("a template must name its model: model_id is empty")
+        object.__setattr__(self, "vector", read_only(vector))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A subject found by a search; ``score`` is a cosine similarity in -1..1, higher = more alike."""
+
+    subject: str
+    score: float
+
+
+class Outcome(str, Enum):
+    """What a comparison with the gallery says."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    AMBIGUOUS = "ambiguous"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentificationResult:
+    """Who a face is, or why that is not said.
+
+    ``subject`` is set for ``KNOWN`` only. ``score`` is the similarity of the best candidate, and
+    None when nothing was compared. ``frames_used`` counts the frames that the result rests on.
+    """
+
+    outcome: Outcome
+    subject: str | None = None
+    score: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    reasons: tuple[RejectionReason, ...] = ()
+    frames_used: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.subject is not None) != (self.outcome is Outcome.KNOWN):
+            raise InvalidInputError("a subject is named exactly when the outcome is known")
+        if self.outcome is Outcome.REJECTED and not self.reasons:
+            raise InvalidInputError("a rejection must give its reasons")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One face in one frame, with what was found out about it.
+
+    ``result`` is about this frame alone; ``track_result`` is what the whole track says so far and
+    is None outside a stream. ``quality`` and ``landmarks`` are None only when the face was
+    rejected before they could be measured.
+    """
+
+    detection: FaceDetection
+    result: IdentificationResult
+    quality: QualityReport | None = None
+    landmarks: FaceLandmarks | None = None
+    track_id: int | None = None
+    track_result: IdentificationResult | None = None
+
+
+class EventKind(str, Enum):
+    """What happened in a stream."""
+
+    APPEARED = "appeared"
+    IDENTIFIED = "identified"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to one track of a stream.
+
+    ``timestamp_s`` and ``frame_index`` are those of the frame; ``result`` is the track's.
+    """
+
+    kind: EventKind
+    track_id: int
+    result: IdentificationResult
+    timestamp_s: float
+    frame_index: int
+    source: str = ""
+
+    @property
+    def subject(self) -> str | None:
+        """The subject, when known."""
+        return self.result.subject
+
+    @property
+    def score(self) -> float | None:
+        """The similarity of the best candidate, in -1..1."""
+        return self.result.score
+
+    @property
+    def outcome(self) -> Outcome:
+        """known, unknown, ambiguous or rejected."""
+        return self.result.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold on the similarity score, with the evidence for it.
+
+    A comparison is accepted when its score is finite and at least ``threshold``. ``target_fmr``
+    is the false match rate that was aimed at; ``fnmr`` the false non-match rate measured there,
+    and None where no mated comparisons were at hand. ``n_mated`` and ``n_non_mated`` count the
+    comparisons. ``protocol`` names what was compared. ``artefact`` is the artefact of the bundle
+    that it was measured with. ``provisional`` marks a point that was not measured with this model.
+    """
+
+    threshold: float
+    target_fmr: float
+    artefact: str
+    protocol: str
+    fnmr: float | None = None
+    n_mated: int = 0
+    n_non_mated: int = 0
+    provisional: bool = False
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.threshold <= 1.0:
+            raise InvalidInputError(
+                f"a threshold on cosine similarity must be in -1..1, got {self.threshold}"
+            )
+        if not 0.0 < self.target_fmr < 1.0:
+            raise InvalidInputError(f"target_fmr must be between 0 and 1, got {self.target_fmr}")
+
+    def accepts(self, score: float) -> bool:
+        """Return whether ``score`` is accepted; False for NaN, infinity and anything below."""
+        return math.isfinite(score) and score >= self.threshold
