@@ -240,7 +240,9 @@ class Bundle:
         entry = self.artefact(name)
         content = _checked_path(self.path, entry.file).read_bytes()
         if hashlib.sha256(content).hexdigest() != entry.sha256:
-            raise BundleIntegrityError(f"{self.path / entry.file} was changed since it was exported")
+            raise BundleIntegrityError(
+                f"{self.path / entry.file} was changed since it was exported"
+            )
         refuse_external_data(content, where=str(self.path / entry.file))
         return content
 
@@ -274,7 +276,9 @@ def _checked_path(folder: Path, name: str) -> Path:
             raise BundleFormatError(f"{folder} is not a bundle: it has no {name}") from exc
         raise BundleIntegrityError(f"{path} is listed in the manifest but cannot be read") from exc
     if not stat.S_ISREG(info.st_mode):
-        raise BundleIntegrityError(f"{path} is a link or not a plain file; bundles hold plain files")
+        raise BundleIntegrityError(
+            f"{path} is a link or not a plain file; bundles hold plain files"
+        )
     if info.st_size > _MAX_FILE_BYTES:
         raise BundleIntegrityError(f"{path} is larger than {_MAX_FILE_BYTES} bytes")
     return path

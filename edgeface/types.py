@@ -136,12 +136,12 @@ class BoundingBox:
 
     @property
     def right_px(self) -> float:
-        """x of the right edge."""
+        """X of the right edge."""
         return self.left_px + self.width_px
 
     @property
     def bottom_px(self) -> float:
-        """y of the lower edge."""
+        """Y of the lower edge."""
         return self.top_px + self.height_px
 
     @property
