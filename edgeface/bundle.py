@@ -45,7 +45,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """One runnable form of the model: ``name`` is ``fp32`` or ``int8``, ``file`` lies in the bundle."""
+    """One runnable form of the model; ``name`` is ``fp32`` or ``int8``, ``file`` is in the bundle."""
 
     name: str
     file: str
@@ -68,10 +68,11 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was measured of the artefacts. ``figures`` holds numbers by name; see docs/architecture.md.
+    """What was measured of the artefacts.
 
     ``status`` is ``passed``: a bundle that fails is never written. ``data_free`` is true when the
-    INT8 ranges were set without images; ``notes`` are sentences for people.
+    INT8 ranges were set without images. ``figures`` holds numbers by name, listed in
+    docs/architecture.md; ``notes`` are sentences for people.
     """
 
     status: str
