@@ -40,7 +40,8 @@ def alignment_template(name: str) -> FloatArray:
         known = ", ".join(sorted(ALIGNMENT_TEMPLATES))
         raise InvalidInputError(f"unknown alignment template {name!r}, choose one of {known}")
     shift_px = (112 - ALIGNMENT_TEMPLATES[name].width_px) / 2
-    return np.asarray(_ARCFACE_112, np.float32) - np.float32([shift_px, 0])
+    shift = np.array([shift_px, 0.0], np.float32)
+    return np.asarray(_ARCFACE_112, np.float32) - shift
 
 
 def similarity_transform(

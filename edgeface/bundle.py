@@ -45,7 +45,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """One runnable form of the model; ``name`` is ``fp32`` or ``int8``, ``file`` is in the bundle."""
+    """One runnable form of the model; ``name`` is ``fp32`` or ``int8``, ``file`` its file."""
 
     name: str
     file: str
@@ -159,10 +159,10 @@ def _build_manifest(data: dict[str, Any]) -> Manifest:
             ),
         }
     )
-    for name, value in (("model_id", manifest.model_id), ("name", manifest.name)):
-        if not isinstance(value, str) or not value:
+    for name in ("model_id", "name"):
+        if not isinstance(data[name], str) or not data[name]:
             raise ValueError(f"{name} must be a non-empty string")
-    if not isinstance(manifest.embedding_size, int) or not 1 <= manifest.embedding_size <= 65536:
+    if type(data["embedding_size"]) is not int or not 1 <= manifest.embedding_size <= 65536:
         raise ValueError(f"embedding_size must be in 1..65536, got {manifest.embedding_size!r}")
     if not manifest.artefacts:
         raise ValueError("no artefact is listed")
@@ -267,7 +267,7 @@ class Bundle:
 
 def _checked_path(folder: Path, name: str) -> Path:
     """Return ``folder/name`` if it is a plain, singly linked file directly inside ``folder``."""
-    if not isinstance(name, str) or not _FILE_NAME.fullmatch(name) or ".." in name:
+    if not _FILE_NAME.fullmatch(str(name)) or ".." in name:
         raise BundleIntegrityError(f"{folder}: the file name {name!r} is not allowed in a bundle")
     path = folder / name
     try:

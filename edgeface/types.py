@@ -301,7 +301,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A subject found by a search; ``score`` is a cosine similarity in -1..1, higher: more alike."""
+    """A subject found by a search; ``score`` is a cosine similarity in -1..1."""
 
     subject: str
     score: float
