@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from edgeface.alignment import ALIGNMENT_TEMPLATES, align
+from edgeface.types import Frame, ImageArray
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -32,3 +36,25 @@ def test_data() -> Path:
 @pytest.fixture(scope="session")
 def checkpoints(test_data: Path) -> Path:
     return test_data / "models" / "checkpoints"
+
+
+@pytest.fixture(scope="session")
+def real_crops(test_data: Path) -> dict[str, ImageArray]:
+    """Sixteen faces of LFW people outside every fold, aligned by the published landmarks."""
+    cv2 = pytest.importorskip("cv2")
+    marks = {}
+    for line in (test_data / "data" / "lfw" / "landmarks.txt").read_text().splitlines():
+        name, *numbers = line.split()
+        marks[name] = np.array(numbers, np.float32).reshape(5, 2)
+    folder = test_data / "data" / "lfw" / "extra"
+    names = [name for name in sorted(marks) if (folder / name).is_file()][:: 3111 // 16][:16]
+    frames = {
+        name: Frame(np.ascontiguousarray(cv2.imread(str(folder / name))[..., ::-1]))
+        for name in names
+    }
+    return {
+        template: np.stack(
+            [align(frame, marks[name], template).pixels for name, frame in frames.items()]
+        )
+        for template in ALIGNMENT_TEMPLATES
+    }

@@ -1,1 +1,1 @@
-"""edgeface_export."""
+"""Turns a trained face backbone into a verified bundle."""

@@ -1,1 +1,92 @@
-"""quantise."""
+"""From a float graph to an INT8 one: where, with which ranges, and written how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from edgeface.errors import GateFailedError
+from edgeface.types import ImageArray
+from edgeface_export.architectures.network import Network
+from edgeface_export.progress import Progress, no_progress
+from edgeface_export.quantise.data_free import DEVIATIONS, data_free_ranges
+from edgeface_export.quantise.lint import lint
+from edgeface_export.quantise.placement import Placement, place
+from edgeface_export.quantise.qdq import insert_qdq
+from edgeface_export.quantise.ranges import TensorRange, collect_ranges
+
+__all__ = ["QuantiseOptions", "Quantised", "quantise"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantiseOptions:
+    """How INT8 ranges are set.
+
+    ``method`` is ``percentile`` or ``minmax`` and applies to an activation set. 99.999: measured
+    on five MobileFaceNets, it loses less than the plain largest value (docs/benchmarks.md).
+    ``deviations`` is how many deviations of a channel a data-free range covers. Nodes named in
+    ``keep_float`` are not quantised.
+    """
+
+    method: str = "percentile"
+    percentile: float = 99.999
+    deviations: float = DEVIATIONS
+    keep_float: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantised:
+    """An INT8 graph with Q/DQ pairs, and how it came to be."""
+
+    model: onnx.ModelProto
+    placement: Placement
+    ranges: dict[str, TensorRange]
+    data_free: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return placement and ranges for the report."""
+        return {
+            "data_free": self.data_free,
+            "int8_nodes": list(self.placement.nodes),
+            "kept_float": self.placement.kept_float,
+            "ranges": {
+                name: {"magnitude": entry.magnitude, "method": entry.method}
+                for name, entry in self.ranges.items()
+            },
+        }
+
+
+def quantise(
+    network: Network,
+    model: onnx.ModelProto,
+    crops: ImageArray | None,
+    options: QuantiseOptions,
+    *,
+    progress: Progress = no_progress,
+) -> Quantised:
+    """Return ``model``, the emitted ``network``, in INT8.
+
+    Ranges are measured on ``crops``, or taken from BatchNorm statistics when that is None.
+
+    Raises:
+        GateFailedError: The graph made breaks a placement rule (an error of ours, never shipped).
+    """
+    placement = place(model, keep_float=options.keep_float)
+    if crops is None:
+        ranges = data_free_ranges(network, placement.tensors, deviations=options.deviations)
+    else:
+        ranges = collect_ranges(
+            model,
+            placement.tensors,
+            crops,
+            method=options.method,
+            percentile=options.percentile,
+            progress=lambda batches: progress("measuring ranges", batches),
+        )
+    quantised = insert_qdq(model, placement, ranges)
+    violations = lint(quantised)
+    if violations:
+        raise GateFailedError("the INT8 graph breaks placement rules: " + "; ".join(violations))
+    return Quantised(quantised, placement, ranges, data_free=crops is None)

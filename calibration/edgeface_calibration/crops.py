@@ -1,0 +1,152 @@
+"""Aligned crops of single images: from a file of landmarks, or through detection."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgeface.alignment import align, alignment_template
+from edgeface.detection.base import FaceDetector, LandmarkFinder
+from edgeface.errors import InvalidInputError, MissingDependencyError
+from edgeface.types import AlignedFace, FaceDetection, FloatArray, Frame
+
+__all__ = ["CropSource", "DetectorCrops", "LandmarkFileCrops", "read_image", "read_landmarks"]
+
+_MAX_IMAGE_BYTES = 64 << 20
+# Only these decoders are reached, whatever a file is called: the rarer ones are where the
+# vulnerabilities are.
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+
+
+class CropSource(Protocol):
+    """Turns an image into the aligned crop of its one face of interest."""
+
+    def crop(self, path: Path) -> AlignedFace | None:
+        """Return the crop, or None when no face is found; an unreadable image is an error."""
+        ...
+
+
+class LandmarkFileCrops:
+    """Crops by landmarks that were written down beforehand.
+
+    Args:
+        landmarks: A file in the format of :func:`read_landmarks`.
+        images: The folder that its names are relative to.
+        template: Name of the alignment template.
+
+    Raises:
+        InvalidInputError: The file is malformed or the template unknown.
+    """
+
+    def __init__(
+        self,
+        landmarks: str | os.PathLike[str],
+        images: str | os.PathLike[str],
+        template: str,
+    ) -> None:
+        alignment_template(template)
+        self._points_px = read_landmarks(landmarks)
+        self._images = Path(images)
+        self._template = template
+
+    def crop(self, path: Path) -> AlignedFace | None:
+        """Return the crop of the image ``path``, or None when the file has no line for it."""
+        try:
+            name = path.relative_to(self._images).as_posix()
+        except ValueError as exc:
+            raise InvalidInputError(f"{path} does not lie under {self._images}") from exc
+        points_px = self._points_px.get(name)
+        return None if points_px is None else align(read_image(path), points_px, self._template)
+
+
+class DetectorCrops:
+    """Crops by detection and landmarks, of the face whose box is nearest the image's centre.
+
+    The caller closes ``detector`` and ``landmark_finder``.
+
+    Raises:
+        InvalidInputError: The template is unknown.
+    """
+
+    def __init__(
+        self, detector: FaceDetector, landmark_finder: LandmarkFinder, template: str
+    ) -> None:
+        alignment_template(template)
+        self._detector = detector
+        self._landmark_finder = landmark_finder
+        self._template = template
+
+    def crop(self, path: Path) -> AlignedFace | None:
+        """Return the crop of the image ``path``, or None when no face or no landmarks are found."""
+        frame = read_image(path)
+        detections = self._detector.detect(frame)
+        if not detections:
+            return None
+        nearest = min(detections, key=lambda found: _distance_from_centre_px(found, frame))
+        landmarks = self._landmark_finder.find(frame, nearest)
+        return None if landmarks is None else align(frame, landmarks.points_px, self._template)
+
+
+def read_image(path: Path) -> Frame:
+    """Return the JPEG or PNG file ``path`` as a frame.
+
+    Raises:
+        InvalidInputError: It cannot be read, is larger than 64 MiB, or is neither JPEG nor PNG.
+        MissingDependencyError: OpenCV is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as exc:
+        raise MissingDependencyError("opencv-contrib-python", extra="cpu") from exc
+    try:
+        too_large = path.stat().st_size > _MAX_IMAGE_BYTES
+        content = b"" if too_large else path.read_bytes()
+    except OSError as exc:
+        raise InvalidInputError(f"the image {path} cannot be read: {exc}") from exc
+    if too_large or not content.startswith(_MAGIC):
+        raise InvalidInputError(f"{path} is not a JPEG or PNG image of at most 64 MiB")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as exc:
+        raise InvalidInputError(f"the image {path} cannot be decoded: {exc}") from exc
+    if pixels is None:
+        raise InvalidInputError(f"the image {path} is damaged: it cannot be decoded")
+    return Frame(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), source=str(path))
+
+
+def read_landmarks(path: str | os.PathLike[str]) -> dict[str, FloatArray]:
+    """Return the (5, 2) float32 x, y points in pixels of each image named in ``path``.
+
+    A line is a name relative to the folder of images, then ten numbers, tab separated: eye, other
+    eye, nose, mouth corner, other corner; the one further left in the image first.
+
+    Raises:
+        InvalidInputError: The file cannot be read, or a line is malformed (its number is given).
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidInputError(f"the landmark file {path} cannot be read: {exc}") from exc
+    points_px: dict[str, FloatArray] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        words = line.split("\t") if "\t" in line else line.split()
+        try:
+            values = np.array([float(word) for word in words[1:]], np.float32).reshape(5, 2)
+        except ValueError:
+            values = np.full((5, 2), np.nan, np.float32)
+        if not np.isfinite(values).all() or words[0] in points_px:
+            raise InvalidInputError(
+                f"{path}, line {number}: wanted a new name and ten numbers, got {line[:80]!r}"
+            )
+        points_px[words[0]] = values
+    return points_px
+
+
+def _distance_from_centre_px(detection: FaceDetection, frame: Frame) -> float:
+    x_px, y_px = detection.box.centre_px
+    return float(np.hypot(x_px - frame.size.width_px / 2, y_px - frame.size.height_px / 2))

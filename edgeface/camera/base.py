@@ -1,0 +1,124 @@
+"""The seam for sources of frames, and what their adapters share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Protocol
+
+from edgeface.errors import InvalidInputError, MissingDependencyError
+from edgeface.types import Frame, Size
+
+__all__ = ["FrameSource", "SourceOptions", "load_opencv"]
+
+MAX_PIXELS = 64 << 20
+"""No frame above 64 Mpx is decoded: 8K video has 33 Mpx, a large phone camera 50."""
+
+
+class FrameSource(Protocol):
+    """Frames in their order; one pass. Also a context manager that closes itself.
+
+    ``name`` is for people and logs and holds no credentials. ``frame_count`` is None where it is
+    not known beforehand; what a video announces is an estimate. ``fps`` is None for still
+    images, and for live sources that do not say.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the source is called."""
+        ...
+
+    @property
+    def frame_count(self) -> int | None:
+        """How many frames there are."""
+        ...
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames that are not fetched in time are dropped."""
+        ...
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """How many files or frames were passed over so far because they hold no picture."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Return an iterator over the frames that are left.
+
+        Raises:
+            CameraError: While iterating, when the source cannot be read any more.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the source; may be called twice, and ends an iteration in another thread."""
+        ...
+
+    def __enter__(self) -> FrameSource: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How live sources are opened and watched; files take no options.
+
+    ``open_timeout_s``: until the first frame; 10 s, because USB cameras need up to 5 s and RTSP
+    waits for a key frame. ``read_timeout_s``: between two frames; 5 s is far above the slowest
+    useful frame rate. ``max_retries``: how often in a row a failed stream is opened again before
+    it is given up, ``retry_delay_s`` apart. ``size`` is asked of a webcam, which may answer with
+    another.
+    """
+
+    open_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+    max_retries: int = 3
+    retry_delay_s: float = 1.0
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.open_timeout_s < 3600.0 and 0.0 < self.read_timeout_s < 3600.0):
+            raise InvalidInputError(
+                "timeouts must be above 0 and below an hour, got "
+                f"{self.open_timeout_s} and {self.read_timeout_s} s"
+            )
+        if self.max_retries < 0 or not 0.0 <= self.retry_delay_s < 3600.0:
+            raise InvalidInputError(
+                "max_retries must be at least 0 and retry_delay_s in 0..3600, got "
+                f"{self.max_retries} and {self.retry_delay_s}"
+            )
+
+
+def load_opencv() -> ModuleType:
+    """Return OpenCV with its own log lines off, unless the environment asks for them.
+
+    It would print to stderr, with addresses and their passwords, what is raised as an error
+    anyway. libpng and libjpeg write past this switch; damaged PNG and JPEG files are therefore
+    refused before they are decoded where that is cheap.
+
+    Raises:
+        MissingDependencyError: OpenCV is not installed.
+    """
+    # -8 is AV_LOG_QUIET.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    try:
+        import cv2
+    except ImportError as exc:
+        raise MissingDependencyError("opencv-contrib-python", extra="cpu") from exc
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    module: ModuleType = cv2
+    return module

@@ -1,0 +1,149 @@
+"""A gallery without a file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+
+import numpy as np
+
+from edgeface.errors import InvalidInputError, SubjectExistsError, SubjectNotFoundError
+from edgeface.gallery.base import (
+    SubjectInfo,
+    TemplateSource,
+    check_templates,
+    normalise_subject_name,
+    utc_now,
+)
+from edgeface.gallery.matrix import TemplateMatrix
+from edgeface.types import Candidate, FloatArray, Template
+
+__all__ = ["InMemoryGallery"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Subject:
+    created_at: str
+    templates: tuple[Template, ...]
+
+
+class InMemoryGallery:
+    """A gallery that is gone when the process ends."""
+
+    def __init__(
+        self, *, model_id: str, embedding_size: int, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._model_id = model_id
+        self._embedding_size = embedding_size
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._subjects: dict[str, _Subject] = {}
+        self._matrix: TemplateMatrix | None = None
+
+    @property
+    def model_id(self) -> str:
+        """The model that every template of the gallery belongs to."""
+        return self._model_id
+
+    @property
+    def embedding_size(self) -> int:
+        """The length of every template."""
+        return self._embedding_size
+
+    def add(
+        self,
+        subject: str,
+        templates: Sequence[Template],
+        *,
+        source: TemplateSource = TemplateSource.IMAGE,
+        extend: bool = False,
+    ) -> None:
+        """Store ``templates`` under ``subject``: see :meth:`Gallery.add`."""
+        TemplateSource(source)
+        name = normalise_subject_name(subject)
+        self._check(templates)
+        if not templates:
+            raise InvalidInputError("a subject needs at least one template, got none")
+        with self._lock:
+            known = self._subjects.get(name)
+            if known is not None and not extend:
+                raise SubjectExistsError(
+                    "a subject of that name is enrolled already; choose another name, or pass "
+                    "extend=True to add templates to it"
+                )
+            created_at = known.created_at if known else self._clock().isoformat(timespec="seconds")
+            before = known.templates if known else ()
+            self._subjects[name] = _Subject(created_at, (*before, *templates))
+            self._matrix = None
+
+    def subjects(self) -> list[SubjectInfo]:
+        """Return the enrolled subjects, sorted by name."""
+        with self._lock:
+            return [
+                SubjectInfo(name, len(entry.templates), entry.created_at)
+                for name, entry in sorted(self._subjects.items())
+            ]
+
+    def templates(self, subject: str) -> list[Template]:
+        """Return the templates of ``subject``: see :meth:`Gallery.templates`."""
+        with self._lock:
+            return list(self._get(subject).templates)
+
+    def remove(self, subject: str) -> None:
+        """Forget ``subject``: see :meth:`Gallery.remove`."""
+        with self._lock:
+            self._get(subject)
+            del self._subjects[normalise_subject_name(subject)]
+            self._matrix = None
+
+    def search(self, template: Template, k: int = 5) -> list[Candidate]:
+        """Return up to ``k`` candidates: see :meth:`Gallery.search`."""
+        return self.search_many([template], k)[0]
+
+    def search_many(self, templates: Sequence[Template], k: int = 5) -> list[list[Candidate]]:
+        """Return what :meth:`search` returns, for each of ``templates``."""
+        if k < 1:
+            raise InvalidInputError(f"k must be at least 1, got {k}")
+        self._check(templates)
+        if not templates:
+            return []
+        with self._lock:
+            matrix = self._matrix = self._matrix or self._build()
+        return matrix.search(np.stack([template.vector for template in templates]), k)
+
+    def close(self) -> None:
+        """Forget everything; may be called twice."""
+        with self._lock:
+            self._subjects.clear()
+            self._matrix = None
+
+    def __enter__(self) -> InMemoryGallery:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check(self, templates: Sequence[Template]) -> None:
+        check_templates(templates, model_id=self._model_id, embedding_size=self._embedding_size)
+
+    def _get(self, subject: str) -> _Subject:
+        entry = self._subjects.get(normalise_subject_name(subject))
+        if entry is None:
+            raise SubjectNotFoundError("no subject of that name is enrolled")
+        return entry
+
+    def _build(self) -> TemplateMatrix:
+        names = [name for name, entry in self._subjects.items() for _ in entry.templates]
+        rows = [row.vector for entry in self._subjects.values() for row in entry.templates]
+        vectors: FloatArray = (
+            np.stack(rows) if rows else np.empty((0, self._embedding_size), np.float32)
+        )
+        return TemplateMatrix.build(names, vectors)

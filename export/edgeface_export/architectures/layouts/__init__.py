@@ -1,0 +1,1 @@
+"""One small file for each layout; the table is in :mod:`edgeface_export.architectures`."""

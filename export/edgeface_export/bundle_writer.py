@@ -1,0 +1,100 @@
+"""Writes a bundle: all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgeface.bundle import MANIFEST_NAME, Artefact, Bundle, Manifest, manifest_to_json
+from edgeface.errors import InvalidInputError
+
+__all__ = ["model_identity", "write_bundle"]
+
+REPORT_NAME = "report.json"
+
+
+def model_identity(fp32: bytes, contract: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over the float artefact and the contract, as 64 hexadecimal digits.
+
+    Two bundles have one identity exactly when their embeddings may be compared by construction:
+    same weights, same preprocessing (it is in the graph), same template, size and metric.
+    """
+    digest = hashlib.sha256(hashlib.sha256(fp32).digest())
+    digest.update(json.dumps(contract, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def write_bundle(
+    folder: Path,
+    manifest: Manifest,
+    models: Mapping[str, bytes],
+    report: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Bundle:
+    """Return the bundle written to ``folder``, opened again from disk with every hash checked.
+
+    ``models`` holds the content of each artefact by name. The folder appears in one step, after
+    everything in it was written and flushed; what stood there before is kept until then.
+
+    Raises:
+        InvalidInputError: Something is at ``folder`` already and ``overwrite`` is not set, or it
+            is not a bundle.
+    """
+    _require_free(folder, overwrite=overwrite)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        entries = [_write_artefact(work, name, content) for name, content in models.items()]
+        text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n"
+        digest = _write(work / REPORT_NAME, text.encode())
+        manifest = replace(manifest, artefacts=tuple(entries), files={REPORT_NAME: digest})
+        _write(work / MANIFEST_NAME, manifest_to_json(manifest).encode())
+        work.chmod(0o755)
+        Bundle.open(work)
+        _swap(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Bundle.open(folder)
+
+
+def _require_free(folder: Path, *, overwrite: bool) -> None:
+    if not os.path.lexists(folder):
+        return
+    if not overwrite:
+        raise InvalidInputError(f"{folder} exists already; name another with -o, or use --force")
+    if not (folder / MANIFEST_NAME).is_file() or folder.is_symlink():
+        raise InvalidInputError(
+            f"{folder} is not a bundle, so it is not replaced; remove it yourself"
+        )
+
+
+def _write_artefact(work: Path, name: str, content: bytes) -> Artefact:
+    file = f"model.{name}.onnx"
+    digest = _write(work / file, content)
+    return Artefact(name, file, digest, len(content), "int8" if "int8" in name else "float32")
+
+
+def _write(path: Path, content: bytes) -> str:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o644)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _swap(work: Path, folder: Path) -> None:
+    """Put ``work`` in the place of ``folder``; a bundle that stood there goes away last."""
+    old = work.with_name(work.name + ".old")
+    if folder.exists():
+        folder.rename(old)
+    work.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
