@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,10 +51,10 @@ _COLOURS: Mapping[Outcome, _Colour] = MappingProxyType(
         Outcome.KNOWN: (46, 213, 115),
         Outcome.UNKNOWN: (255, 177, 32),
         Outcome.AMBIGUOUS: (170, 96, 250),
-        Outcome.REJECTED: (158, 163, 170),
+        Outcome.REJECTED: (178, 183, 190),
     }
 )
-_WAITING_COLOUR = _COLOURS[Outcome.REJECTED]
+_WAITING_TEXT = "..."
 _PANEL_COLOUR: _Colour = (18, 20, 24)
 _PANEL_OPACITY = 0.68
 _BAR_COLOUR: _Colour = (84, 88, 94)
@@ -73,7 +74,7 @@ _TRANSLITERATION = str.maketrans(
     {
         "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O",
         "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th",
-        "ı": "i", "’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...",
+        "\u0131": "i", "\u2018": "'", "\u2019": "'", "\u2013": "-", "\u2014": "-",
     }
 )  # fmt: skip
 
@@ -152,9 +153,8 @@ class _Label:
     """What is written at a face; ``score`` is None where there is no bar."""
 
     colour: _Colour
-    title: str
+    lines: tuple[str, ...]
     tag: str
-    details: tuple[str, ...]
     score: float | None
 
 
@@ -171,29 +171,20 @@ class _Box:
 def _label(observation: Observation, reason_text: Mapping[RejectionReason, str]) -> _Label:
     tag = "" if observation.track_id is None else f"#{observation.track_id}"
     result = observation.track_result
-    if result is None and observation.track_id is not None:
-        result = observation.result if observation.result.outcome is Outcome.REJECTED else None
-        if result is None:
-            return _Label(_WAITING_COLOUR, "...", tag, (), None)
+    is_waiting = result is None and observation.track_id is not None
     result = result or observation.result
-    details = tuple(
-        dict.fromkeys(drawable_text(reason_text.get(one, one.value)) for one in result.reasons)
-    )
-    score = result.score
-    has_score = score is not None and np.isfinite(score) and result.outcome != Outcome.REJECTED
-    return _Label(
-        _COLOURS[result.outcome],
-        _title(result),
-        tag,
-        details[:_MAX_REASONS],
-        score if has_score else None,
-    )
+    if is_waiting and result.outcome is not Outcome.REJECTED:
+        return _Label(_COLOURS[Outcome.REJECTED], (_WAITING_TEXT,), tag, None)
+    colour = _COLOURS[result.outcome]
+    if result.outcome is Outcome.REJECTED:
+        reasons = (drawable_text(reason_text.get(one, one.value)) for one in result.reasons)
+        return _Label(colour, tuple(dict.fromkeys(reasons))[:_MAX_REASONS], tag, None)
+    has_score = result.score is not None and math.isfinite(result.score)
+    return _Label(colour, (_title(result),), tag, result.score if has_score else None)
 
 
 def _title(result: IdentificationResult) -> str:
-    if result.subject is None:
-        return "not compared" if result.outcome is Outcome.REJECTED else result.outcome.value
-    name = drawable_text(result.subject)
+    name = result.outcome.value if result.subject is None else drawable_text(result.subject)
     return name if len(name) <= _MAX_TITLE_LENGTH else f"{name[: _MAX_TITLE_LENGTH - 2]}.."
 
 
@@ -202,10 +193,10 @@ class _Canvas:
 
     def __init__(self, pixels: ImageArray, cv2: ModuleType) -> None:
         self.pixels = pixels
-        self.height, self.width = pixels.shape[:2]
+        self.height, self.width = int(pixels.shape[0]), int(pixels.shape[1])
         self._cv2 = cv2
         self.text_px = max(_MIN_TEXT_PX, round(_TEXT_HEIGHT_SHARE * self.height))
-        self.line_px = max(1, round(self.height / 360))
+        self.line_px = max(1, round(self.height / 270))
 
     def clip(self, box: BoundingBox) -> _Box | None:
         """Return the part of ``box`` inside the picture, None when there is none."""
@@ -218,7 +209,7 @@ class _Canvas:
         """Lay ``colour`` over ``box``."""
         left, top = max(0, box.left), max(0, box.top)
         part = self.pixels[top : max(top, box.bottom), left : max(left, box.right)]
-        part[:] = (part * (1.0 - opacity) + np.float32(colour) * opacity).astype(np.uint8)
+        part[:] = part * (1.0 - opacity) + np.asarray(colour) * opacity
 
     def text(self, text: str, left: int, baseline: int, text_px: int, colour: _Colour) -> None:
         """Write ``text`` with its lower left corner at (left, baseline)."""
@@ -284,40 +275,42 @@ def _draw_edges(
 
 def _draw_label(canvas: _Canvas, box: _Box, label: _Label) -> None:
     """Draw the panel above the box; below it, or inside, where there is no room."""
-    text_px = canvas.text_px
-    small_px = max(_MIN_TEXT_PX - 1, round(0.75 * text_px))
-    pad = max(3, text_px // 2)
-    lines = len(label.details) + (label.score is not None)
+    small_px = max(_MIN_TEXT_PX - 1, round(0.75 * canvas.text_px))
+    # A reason is less than a name, and there are many of them in a crowd.
+    text_px = canvas.text_px if label.score is not None else small_px + 1
+    pad, step = max(3, text_px // 2), round(1.6 * text_px)
+    score_px = 0 if label.score is None else round(1.6 * small_px)
     width = _panel_width(canvas, label, text_px, small_px) + 3 * pad
-    height = text_px + 2 * pad + round(lines * 1.6 * small_px)
+    height = text_px + step * (len(label.lines) - 1) + score_px + 2 * pad
     left = max(0, min(box.left, canvas.width - width))
     top = _panel_top(canvas, box, height)
-    canvas.fill(_Box(left, top, left + width, top + height), _PANEL_COLOUR, _PANEL_OPACITY)
-    canvas.fill(_Box(left, top, left + max(2, pad // 2), top + height), label.colour)
+    panel = _Box(left, top, left + width, top + height)
+    canvas.fill(panel, _PANEL_COLOUR, _PANEL_OPACITY)
+    canvas.fill(_Box(left, top, left + max(2, pad // 2), panel.bottom), label.colour)
     x, y = left + round(1.5 * pad), top + pad + text_px
-    canvas.text(label.title, x, y, text_px, label.colour)
-    tag_x = left + width - pad - canvas.text_width(label.tag, small_px)
+    for index, line in enumerate(label.lines):
+        canvas.text(line, x, y + index * step, text_px, label.colour)
+    tag_x = panel.right - pad - canvas.text_width(label.tag, small_px)
     canvas.text(label.tag, tag_x, y, small_px, _DIM_COLOUR)
-    for detail in label.details:
-        y += round(1.6 * small_px)
-        canvas.text(detail, x, y, small_px, _TEXT_COLOUR)
     if label.score is not None:
-        y += round(1.6 * small_px)
-        _draw_score(canvas, _Box(x, y - small_px, left + width - pad, y), label, small_px)
+        row = _Box(x, panel.bottom - pad - small_px, panel.right - pad, panel.bottom - pad)
+        _draw_score(canvas, row, label, small_px)
 
 
 def _panel_width(canvas: _Canvas, label: _Label, text_px: int, small_px: int) -> int:
-    tag = canvas.text_width(label.tag, small_px)
-    title = canvas.text_width(label.title, text_px) + (tag + text_px if tag else 0)
-    details = [canvas.text_width(detail, small_px) for detail in label.details]
-    return max(title, *details, 5 * text_px)
+    """Return the width of the widest line; the first one has the tag beside it."""
+    tag_px = canvas.text_width(label.tag, small_px) + text_px if label.tag else 0
+    widths = [canvas.text_width(line, text_px) for line in label.lines]
+    least_px = 0 if label.score is None else 6 * text_px
+    return max(widths[0] + tag_px, least_px, *widths)
 
 
 def _panel_top(canvas: _Canvas, box: _Box, height: int) -> int:
     gap = canvas.line_px
     if box.top - gap - height >= 0:
         return box.top - gap - height
-    return box.bottom + gap if box.bottom + gap + height <= canvas.height else box.top
+    fits_below = box.bottom + gap + height <= canvas.height
+    return box.bottom + gap if fits_below else box.top
 
 
 def _draw_score(canvas: _Canvas, row: _Box, label: _Label, text_px: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeface.errors import CameraError, InvalidInputError
 from edgeface.types import (
@@ -87,8 +88,9 @@ class FakeLandmarkFinder:
         if self._find is not None:
             return self._find(frame, detection)
         box = detection.box
-        points = np.float32(self._POINTS) * np.float32([box.width_px, box.height_px])
-        return FaceLandmarks(points + np.float32([box.left_px, box.top_px]))
+        points = np.array(self._POINTS) * (box.width_px, box.height_px)
+        points += (box.left_px, box.top_px)
+        return FaceLandmarks(points.astype(np.float32))
 
     def close(self) -> None:
         """Note the call in ``closed``."""
@@ -122,8 +124,8 @@ class FakeBackend:
         Raises:
             InvalidInputError: Another shape or type, as a real engine would refuse it.
         """
-        if not isinstance(crops, np.ndarray) or crops.dtype != np.uint8:
-            raise InvalidInputError(f"crops must be uint8, got {getattr(crops, 'dtype', None)}")
+        if np.asarray(crops).dtype != np.dtype(np.uint8):
+            raise InvalidInputError(f"crops must be uint8, got {np.asarray(crops).dtype}")
         if crops.ndim != 4 or crops.shape[3] != 3 or min(crops.shape[1:3]) < self._BLOCKS:
             raise InvalidInputError(
                 f"crops must have shape (n, height, width, 3), got {crops.shape}"
@@ -139,12 +141,12 @@ class FakeBackend:
         """Note the call in ``closed``."""
         self.closed = True
 
-    def _blocks(self, crops: ImageArray) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    def _blocks(self, crops: ImageArray) -> npt.NDArray[np.float64]:
         """Return (n, 192) block means, each crop's own mean taken away."""
         rows = np.array_split(crops.astype(np.float64), self._BLOCKS, axis=1)
         columns = [np.array_split(row, self._BLOCKS, axis=2) for row in rows]
         means = np.stack([block.mean((1, 2)) for row in columns for block in row], axis=1)
-        centred = means - means.mean((1, 2), keepdims=True)
+        centred: npt.NDArray[np.float64] = means - means.mean((1, 2), keepdims=True)
         return centred.reshape(len(crops), self._BLOCKS * self._BLOCKS * 3)
 
 

@@ -178,16 +178,18 @@ def write_operating_points(
 ) -> Manifest:
     """Write ``points`` into the bundle and return its new manifest.
 
-    They replace the points of the artefacts that they name; other artefacts keep theirs. The
-    weights and the model id stay as they are. After a power cut the manifest is the old one or
-    the new one, whole.
+    They replace the points of the artefacts that they name, all but those that are stricter in
+    both target and threshold: what the data could not resolve stays as it was, marked provisional
+    where it is. Other artefacts keep their points, and the weights and the model id stay as they
+    are. After a power cut the manifest is the old one or the new one, whole.
 
     Raises:
         BundleError: The bundle cannot be used or written, or lacks an artefact that is named.
     """
     bundle = Bundle.open(bundle_path)
-    named = {bundle.artefact(point.artefact).name for point in points}
-    kept = [p for p in bundle.manifest.operating_points if p.artefact not in named]
+    for point in points:
+        bundle.artefact(point.artefact)
+    kept = [old for old in bundle.manifest.operating_points if _stays(old, points)]
     manifest = replace(bundle.manifest, operating_points=(*kept, *points))
     try:
         _replace_file(bundle.path / MANIFEST_NAME, manifest_to_json(manifest))
@@ -196,6 +198,14 @@ def write_operating_points(
             f"{bundle.path / MANIFEST_NAME} cannot be written: {exc}; nothing was changed"
         ) from exc
     return manifest
+
+
+def _stays(old: OperatingPoint, points: Sequence[OperatingPoint]) -> bool:
+    return all(
+        old.artefact != new.artefact
+        or (old.target_fmr < new.target_fmr and old.threshold > new.threshold)
+        for new in points
+    )
 
 
 def _replace_file(path: Path, text: str) -> None:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import typer
+from edgeface.cli.assets import assets_app
+
+from edgeface.cli.export_command import export
+from edgeface.cli.gallery_command import gallery_app
+from edgeface.cli.inspect_command import inspect
+from edgeface.cli.recognise import enrol, identify
+from edgeface.cli.verify import verify
+from edgeface.cli.watch import watch
 
 __all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
     """Add every command to ``app``."""
-    del app
+    for command in (export, inspect, verify, enrol, identify, watch):
+        app.command()(command)
+    app.command("enroll", hidden=True)(enrol)
+    app.add_typer(assets_app, name="assets")
+    app.add_typer(gallery_app, name="gallery")

@@ -24,20 +24,25 @@ SCHEMA_VERSION = 1
 # 5 s: a commit takes about a millisecond; a lock held longer than this is a process that hangs.
 _BUSY_TIMEOUT_S = 5.0
 
+# quick_check tests the CHECK clauses of stored rows. A vector has none: one that is unusable is
+# set aside by itself, and does not cost the whole gallery.
 _TABLES = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL)",
+    """CREATE TABLE meta (
+    key TEXT PRIMARY KEY NOT NULL CHECK (typeof(key) = 'text'),
+    value TEXT NOT NULL CHECK (typeof(value) = 'text')
+)""",
     """CREATE TABLE subject (
     id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    created_at TEXT NOT NULL
+    name TEXT NOT NULL UNIQUE CHECK (typeof(name) = 'text'),
+    created_at TEXT NOT NULL CHECK (typeof(created_at) = 'text')
 )""",
     """CREATE TABLE template (
     id INTEGER PRIMARY KEY,
     subject_id INTEGER NOT NULL REFERENCES subject (id) ON DELETE CASCADE,
     vector BLOB NOT NULL,
-    quality REAL NOT NULL,
-    source TEXT NOT NULL,
-    created_at TEXT NOT NULL
+    quality REAL NOT NULL CHECK (typeof(quality) = 'real'),
+    source TEXT NOT NULL CHECK (typeof(source) = 'text'),
+    created_at TEXT NOT NULL CHECK (typeof(created_at) = 'text')
 )""",
     "CREATE INDEX template_of_subject ON template (subject_id)",
 )
@@ -58,7 +63,8 @@ def as_gallery_errors(path: Path) -> Iterator[None]:
             f"the gallery {path} cannot be used: {exc}; check the free space and the rights of "
             "its folder, and that no other process holds it locked"
         ) from exc
-    except sqlite3.Error as exc:
+    # UnicodeDecodeError: sqlite3 raises it when its own message quotes damaged text.
+    except (sqlite3.Error, UnicodeDecodeError) as exc:
         raise GalleryFormatError(
             f"the gallery {path} is damaged: {exc}; restore it from a copy"
         ) from exc

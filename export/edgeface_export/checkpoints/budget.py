@@ -39,9 +39,9 @@ class Budget:
         if self._remembered_left < 0:
             raise _over("remembered objects", self.limits.max_nodes, "max_nodes")
 
-    def visit(self) -> None:
-        """Count one step of the walk over the pickled objects."""
-        self._visits_left -= 1
+    def visit(self, count: int = 1) -> None:
+        """Count steps of the walk over the pickled objects."""
+        self._visits_left -= count
         if self._visits_left < 0:
             raise _over(
                 "values, counted on every path to them,", self.limits.max_nodes, "max_nodes"

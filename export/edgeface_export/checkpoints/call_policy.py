@@ -44,7 +44,7 @@ _VALUE_NAMES: dict[str, frozenset[str]] = {
     "builtins": words(
         "Ellipsis NotImplemented bool bytearray bytes complex dict float frozenset getattr int "
         "list long object range set slice str tuple type unicode xrange"
-),
+    ),
     "functools": frozenset({"partial"}),
     "logging": frozenset({"Logger", "RootLogger", "getLogger"}),
     "types": frozenset({"MappingProxyType", "SimpleNamespace"}),

@@ -17,7 +17,7 @@ __all__ = ["Contents"]
 
 @dataclass(slots=True, eq=False, repr=False)
 class Contents:
-    """What was found so far; a name that is taken gets the suffix ``#2``, ``#3`` …"""
+    """What was found so far; a name that is taken gets the suffix ``#2`` and so on."""
 
     format: CheckpointFormat
     budget: Budget

@@ -105,7 +105,9 @@ def as_float32(stored: Array, name: str) -> Array:
     A finite float64 beyond the range of float32 becomes infinite.
     """
     if name == "bfloat16":
-        return np.left_shift(stored.astype(np.uint32, order="C"), np.uint32(16)).view(np.float32)
+        wide = stored.astype(np.uint32, order="C")
+        wide <<= np.uint32(16)
+        return wide.view(np.float32)
     if name == "bool":
         return np.array(stored != 0, order="C")
     if name.startswith("float"):

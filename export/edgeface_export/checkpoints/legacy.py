@@ -49,7 +49,9 @@ def read_legacy(content: bytes, contents: Contents) -> None:
 
 def _check_protocol(found: object) -> None:
     if not isinstance(found, int) or found != _PROTOCOL:
-        raise UnsupportedCheckpointError(f"a torch stream of an unknown version; wanted {_PROTOCOL}")
+        raise UnsupportedCheckpointError(
+            f"a torch stream of an unknown version; wanted {_PROTOCOL}"
+        )
 
 
 def _check_system(found: object) -> None:

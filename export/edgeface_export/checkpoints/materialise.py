@@ -77,6 +77,8 @@ class Materialiser:
     def _view(self, view: TensorView, name: str) -> Decoded:
         stored = self._strided(view, name)
         array = as_float32(stored, view.dtype)
+        if view.dtype.startswith("q") != (view.quantiser is not None):
+            raise CheckpointFormatError(f"damaged: {name!r} of {view.dtype} does not fit its scale")
         if view.quantiser is not None:
             array = self._dequantised(array, view.quantiser, name)
         overflowed = view.dtype == "float64" and _overflowed(stored, array)
@@ -113,27 +115,28 @@ class Materialiser:
         return raw[first * item_bytes : (first + length) * item_bytes]
 
     def _dequantised(self, stored: Array, quantiser: Quantiser, name: str) -> Array:
-        if stored.dtype.kind not in "iu":
-            raise CheckpointFormatError(f"damaged: {name!r} is quantised, but not made of integers")
         scale = self._parameter(quantiser.scale, quantiser.axis, stored.shape, name)
         zero_point = self._parameter(quantiser.zero_point, quantiser.axis, stored.shape, name)
         with np.errstate(all="ignore"):
             shifted = stored.astype(np.float32) - zero_point
-            return np.multiply(shifted, scale, dtype=np.float32)
+            return np.asarray(shifted * scale, np.float32)
 
     def _parameter(
         self, value: object, axis: int | None, shape: tuple[int, ...], name: str
     ) -> Array:
         """float32, of a shape that broadcasts over ``shape``."""
         if axis is None and isinstance(value, (int, float)):
-            return np.asarray(value, np.float32)
+            with np.errstate(over="ignore"):
+                return np.asarray(value, np.float32)
         if axis is not None and 0 <= axis < len(shape) and isinstance(value, TensorView):
             values = self._view(value, name).array
             if values.shape == (shape[axis],):
                 outer = [1] * len(shape)
                 outer[axis] = shape[axis]
                 return values.astype(np.float32).reshape(outer)
-        raise CheckpointFormatError(f"damaged: scale or zero point of {name!r} do not fit its shape")
+        raise CheckpointFormatError(
+            f"damaged: scale or zero point of {name!r} do not fit its shape"
+        )
 
     def _numpy(self, node: NumpyArray, name: str) -> Decoded | None:
         if node.dtype is None:

@@ -78,6 +78,10 @@ def whole_number(value: object) -> int:
     return value
 
 
+def _number(value: object) -> float:
+    return value if isinstance(value, float) else float(whole_number(value))
+
+
 def set_numpy_state(node: NumpyDtype | NumpyArray, state: object) -> None:
     """Apply what follows ``numpy.dtype(…)`` or ``_reconstruct(…)`` in a pickle."""
     if not isinstance(state, tuple):
@@ -144,7 +148,7 @@ def _quantised_tensor(arguments: Arguments) -> object:
         raise TypeError
     scheme = parameters[0].name
     if scheme == "per_tensor_affine":
-        quantiser = Quantiser(parameters[1], whole_number(parameters[2]))
+        quantiser = Quantiser(_number(parameters[1]), whole_number(parameters[2]))
     elif scheme in {"per_channel_affine", "per_channel_affine_float_qparams"}:
         quantiser = Quantiser(parameters[1], parameters[2], whole_number(parameters[3]))
     else:

@@ -19,9 +19,13 @@ def item_bytes(storage: StorageRef) -> int:
 
 
 class StorageTable:
-    """Every storage that a pickle names, under its key, with one type and size for each key."""
+    """Every storage that a pickle names, with one type and size for each key.
 
-    def __init__(self) -> None:
+    ``folder`` is put before the keys of the file, to tell the storages of two pickles apart.
+    """
+
+    def __init__(self, *, folder: str = "") -> None:
+        self._folder = folder
         self.by_key: dict[str, StorageRef] = {}
 
     def persistent(self, persistent_id: object) -> object:
@@ -51,10 +55,12 @@ class StorageTable:
     def _storage(self, fields: tuple[object, ...]) -> StorageRef:
         dtype, location = storage_dtype(fields[0]), fields[2]
         try:
-            key, numel = _key(fields[1]), whole_number(fields[3])
+            key, numel = self._folder + _key(fields[1]), whole_number(fields[3])
             window = _window(fields[4] if len(fields) > 4 else None)
         except TypeError as error:
-            raise CheckpointFormatError("damaged: a storage is described by unusable fields") from error
+            raise CheckpointFormatError(
+                "damaged: a storage is described by unusable fields"
+            ) from error
         if dtype is None or not isinstance(location, str) or numel < 0:
             raise CheckpointFormatError(
                 f"storage {clip(key)} has a class or size that torch does not write"

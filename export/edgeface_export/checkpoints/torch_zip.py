@@ -10,7 +10,7 @@ from edgeface.errors import (
 )
 from edgeface_export.checkpoints.contents import Contents
 from edgeface_export.checkpoints.materialise import Storages
-from edgeface_export.checkpoints.nodes import StorageRef
+from edgeface_export.checkpoints.nodes import DictNode, StorageRef
 from edgeface_export.checkpoints.pickle_machine import PickleMachine
 from edgeface_export.checkpoints.text import clip
 from edgeface_export.checkpoints.torch_pickle import StorageTable, item_bytes
@@ -55,8 +55,6 @@ def read_zip(content: bytes, contents: Contents) -> None:
 
 
 def _numbered(constants: object) -> object:
-    from edgeface_export.checkpoints.nodes import DictNode
-
     if not isinstance(constants, tuple):
         return constants
     return DictNode((f"c{index}", value) for index, value in enumerate(constants))
@@ -79,7 +77,7 @@ def _folder(archive: ZipArchive) -> str:
 
 def _refuse_other(names: list[str]) -> None:
     for ending, kind in _OTHER_FORMATS:
-        if not any(name == ending or name.endswith((f"/{ending}", ending)) for name in names):
+        if not any(_ends_in(name, ending) for name in names):
             continue
         if kind == "torch.export":
             raise UnsupportedCheckpointError(
@@ -87,6 +85,10 @@ def _refuse_other(names: list[str]) -> None:
                 "install it with: pip install 'edgeface[torch]'"
             )
         raise UnsupportedCheckpointError(f"is {kind}")
+
+
+def _ends_in(name: str, ending: str) -> bool:
+    return name.endswith(ending if ending[0] == "." else f"/{ending}") or name == ending
 
 
 def _check_byte_order(archive: ZipArchive, folder: str) -> None:
@@ -101,7 +103,7 @@ def _tree(
     archive: ZipArchive, folder: str, which: str, contents: Contents
 ) -> tuple[object, Storages]:
     """Root node of ``which``.pkl and its storages, which lie in the folder of the same name."""
-    table = StorageTable()
+    table = StorageTable(folder=f"{which}/")
     machine = PickleMachine(contents.budget, persistent=table.persistent, foreign=contents.foreign)
     pickled = archive.read(f"{folder}{which}.pkl")
     stream = io.BytesIO(pickled)
@@ -112,7 +114,7 @@ def _tree(
 
     def storage(wanted: StorageRef) -> memoryview:
         if wanted.key not in read:
-            data = archive.read(f"{folder}{which}/{wanted.key}")
+            data = archive.read(f"{folder}{wanted.key}")
             _check_size(wanted, len(data))
             read[wanted.key] = data
         return read[wanted.key]

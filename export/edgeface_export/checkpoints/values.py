@@ -8,14 +8,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from edgeface.errors import InvalidInputError
 
 __all__ = ["Array", "Checkpoint", "CheckpointFormat", "CheckpointTensor", "ReadLimits", "Scalar"]
 
-Array = npt.NDArray[np.generic[Any]]
+Array = npt.NDArray[Any]
 Scalar = int | float | bool | str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from edgeface.errors import UnsafeCheckpointError
@@ -24,7 +25,9 @@ _SCALARS = (bool, int, float, str)
 _ROOT_NAME = "tensor"
 
 
-def walk(root: object, budget: Budget, *, prefix: str | None = None) -> Iterator[tuple[str, object]]:
+def walk(
+    root: object, budget: Budget, *, prefix: str | None = None
+) -> Iterator[tuple[str, object]]:
     """Dotted name and node of each tensor and scalar below ``root``, in file order.
 
     A container inside itself is not entered again. A shared one is walked on every path to it,
@@ -51,7 +54,7 @@ def walk(root: object, budget: Budget, *, prefix: str | None = None) -> Iterator
             parts.append(part)
         if isinstance(node, (*TENSOR_NODES, *_SCALARS)):
             yield _joined(parts, limits.max_name_length), node
-        elif id(node) not in open_ids and (below := _children(node)) is not None:
+        elif id(node) not in open_ids and (below := _children(node, budget)) is not None:
             if len(levels) > limits.max_depth:
                 raise UnsafeCheckpointError(
                     f"has containers nested deeper than {limits.max_depth} (ReadLimits.max_depth)"
@@ -69,15 +72,15 @@ def is_module(node: object) -> bool:
 
 def outermost_module(root: object, budget: Budget) -> Record | None:
     """The first module at ``root`` or inside plain dictionaries and lists below it."""
-    waiting, seen = [root], set[int]()
+    waiting, seen = deque([root]), set[int]()
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.popleft()
         if isinstance(node, Record) and is_module(node):
             return node
         if isinstance(node, (DictNode, list, tuple)) and id(node) not in seen:
             budget.visit()
             seen.add(id(node))
-            waiting.extend(child for _, child in _children(node) or ())
+            waiting.extend(child for _, child in _children(node, budget) or ())
     return None
 
 
@@ -91,17 +94,17 @@ def _joined(parts: list[str], longest: int) -> str:
     return name
 
 
-def _children(node: object) -> Iterable[Child] | None:
+def _children(node: object, budget: Budget) -> Iterable[Child] | None:
     if isinstance(node, DictNode):
         return ((_key_text(key), value) for key, value in node.entries())
     if isinstance(node, (list, tuple)):
         return ((str(index), value) for index, value in enumerate(node))
     if isinstance(node, Record):
-        return _module_children(node) if is_module(node) else _record_children(node)
+        return _module_children(node, budget) if is_module(node) else _record_children(node)
     return None
 
 
-def _module_children(module: Record) -> Iterator[Child]:
+def _module_children(module: Record, budget: Budget) -> Iterator[Child]:
     """The order of ``state_dict``: own parameters, own buffers, then the modules inside.
 
     Other attributes are not part of it, except the packed weights of quantised layers, which
@@ -110,8 +113,10 @@ def _module_children(module: Record) -> Iterator[Child]:
     state = module.state
     if not isinstance(state, DictNode):
         return
+    skipped = state.get("_non_persistent_buffers_set")
+    budget.visit(len(state) + (len(skipped) if isinstance(skipped, list) else 0))
     yield None, state.get("_parameters")
-    yield None, _persistent(state.get("_buffers"), state.get("_non_persistent_buffers_set"))
+    yield None, _persistent(state.get("_buffers"), skipped)
     for key, value in state.entries():
         if isinstance(value, Record) and str(value.of) == "torch.ScriptObject":
             yield _key_text(key), value

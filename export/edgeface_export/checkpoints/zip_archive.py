@@ -32,6 +32,7 @@ _IN_ZIP64 = 0xFFFFFFFF
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 1 | 1 << 6 | 1 << 13
 _SMALL_MEMBER_BYTES = 1 << 20
+_OTHER_MEMBERS = 10_000  # the code of a TorchScript archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,9 @@ class ZipArchive:
         self._content = memoryview(content)
         self._limits = limits
         self._directory, count, size = _find_directory(content)
+        most = _OTHER_MEMBERS + 2 * limits.max_tensors
+        if count > most:
+            raise UnsafeCheckpointError(f"has {count:,} zip members; the limit is {most:,}")
         self._members: dict[str, _Member] = {}
         for member in _directory_entries(content, self._directory, count, size):
             self._add(member)
@@ -82,7 +86,7 @@ class ZipArchive:
             data = memoryview(_inflate(data, member))
         if len(data) != member.size or zlib.crc32(data) != member.crc32:
             raise CheckpointFormatError(
-                f"damaged: the content of {clip(name)} does not fit its checksum; get the file again"
+                f"damaged: the content of {clip(name)} fails its checksum; get the file again"
             )
         return data
 
@@ -127,7 +131,9 @@ def _find_directory(content: bytes) -> tuple[int, int, int]:
         raise CheckpointFormatError("truncated: the zip directory is missing; get the file again")
     _, disk, _, _, count, size, offset, comment = _END.unpack_from(content, position)
     if position + _END.size + comment != len(content):
-        raise CheckpointFormatError("damaged: bytes that do not belong to it follow the zip archive")
+        raise CheckpointFormatError(
+            "damaged: bytes that do not belong to it follow the zip archive"
+        )
     end = position
     locator = position - _END64_LOCATOR.size
     if locator >= 0 and content[locator : locator + 4] == b"PK\x06\x07":
@@ -192,7 +198,7 @@ def _with_zip64(extra: bytes, fields: tuple[int, int, int]) -> tuple[int, int, i
         if value == _IN_ZIP64:
             if len(wide) < 8:
                 raise CheckpointFormatError("damaged: a zip64 size is missing")
-            value, wide = int.from_bytes(wide[:8], "little"), wide[8:]  # noqa: PLW2901
+            value, wide = int.from_bytes(wide[:8], "little"), wide[8:]
         values.append(value)
     return values[0], values[1], values[2]
 
@@ -231,7 +237,7 @@ def _data_start(content: memoryview, member: _Member) -> int:
     fields = _LOCAL.unpack_from(content, member.header)
     name_start = member.header + _LOCAL.size
     name_end = name_start + fields[9]
-    start = name_end + fields[10]
+    start: int = name_end + fields[10]
     if fields[0] != b"PK\x03\x04" or fields[3] != member.method:
         raise CheckpointFormatError(f"damaged: zip member {clip(member.name)} has a broken header")
     if _decode_name(bytes(content[name_start:name_end])) != member.name:

@@ -1,0 +1,118 @@
+"""``edgeface enrol`` and ``edgeface identify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeface.camera import open_source
+from edgeface.cli.console import note, print_json, print_line
+from edgeface.cli.shared_options import (
+    DEFAULT_FMR,
+    DEFAULT_GALLERY,
+    ArtefactOption,
+    BundleOption,
+    FmrOption,
+    GalleryOption,
+    JsonOption,
+    ThreadsOption,
+    open_recognizer,
+)
+from edgeface.types import Observation, Outcome
+
+__all__ = ["enrol", "identify", "observation_as_dict"]
+
+
+def enrol(
+    name: Annotated[str, typer.Argument(help="Name of the person.")],
+    images: Annotated[list[Path], typer.Argument(help="Photos that show this person alone.")],
+    *,
+    model: BundleOption,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    extend: Annotated[bool, typer.Option(help="Add to a person enrolled before.")] = False,
+    allow_duplicate: Annotated[
+        bool, typer.Option(help="Enrol although the person has another name there.")
+    ] = False,
+    artefact: ArtefactOption = "auto",
+    target_fmr: FmrOption = DEFAULT_FMR,
+    as_json: JsonOption = False,
+) -> None:
+    """Enrol a person from photos."""
+    with open_recognizer(
+        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr
+    ) as recognizer:
+        report = recognizer.enrol(name, images, extend=extend, allow_duplicate=allow_duplicate)
+    if as_json:
+        print_json(
+            {
+                "subject": report.subject,
+                "accepted": list(report.accepted),
+                "rejected": [
+                    {"image": r.image, "reasons": [x.value for x in r.reasons]}
+                    for r in report.rejected
+                ],
+            }
+        )
+        return
+    print_line(f"enrolled {report.subject} from {len(report.accepted)} photo(s)")
+    for rejected in report.rejected:
+        note(f"left out: {rejected.sentence}")
+
+
+def identify(
+    images: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    *,
+    model: BundleOption,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    artefact: ArtefactOption = "auto",
+    threads: ThreadsOption = None,
+    target_fmr: FmrOption = DEFAULT_FMR,
+    as_json: JsonOption = False,
+) -> None:
+    """Say who is on photos. Exit code 1 when nobody was recognised."""
+    recognised = 0
+    with open_recognizer(
+        model, gallery, artefact=artefact, threads=threads, target_fmr=target_fmr
+    ) as recognizer:
+        for path in images:
+            with open_source(path) as source:
+                for frame in source:
+                    faces = recognizer.identify(frame)
+                    recognised += sum(f.result.outcome is Outcome.KNOWN for f in faces)
+                    _print_faces(frame.source, faces, as_json=as_json)
+    if not recognised:
+        raise typer.Exit(1)
+
+
+def _print_faces(image: str, faces: list[Observation], *, as_json: bool) -> None:
+    if as_json:
+        entries = [observation_as_dict(face) for face in faces]
+        print_json({"image": image, "faces": entries}, indent=None)
+        return
+    print_line(f"{image}: {len(faces)} face(s)")
+    for face in faces:
+        result = face.result
+        who = result.subject or result.outcome.value
+        score = "" if result.score is None else f"  similarity {result.score:.2f}"
+        reasons = ", ".join(reason.value for reason in result.reasons)
+        print_line(f"  {who}{score}{'  ' + reasons if reasons else ''}")
+
+
+def observation_as_dict(face: Observation) -> dict[str, Any]:
+    """Return one observed face for JSON; lengths in pixels, angles in degrees."""
+    box, result = face.detection.box, face.track_result or face.result
+    quality = face.quality.values if face.quality else {}
+    return {
+        "track": face.track_id,
+        "box": [round(v, 1) for v in (box.left_px, box.top_px, box.width_px, box.height_px)],
+        "detection_score": round(face.detection.score, 4),
+        "outcome": result.outcome.value,
+        "subject": result.subject,
+        "score": None if result.score is None else round(result.score, 4),
+        "frame_outcome": face.result.outcome.value,
+        "frame_score": None if face.result.score is None else round(face.result.score, 4),
+        "reasons": [reason.value for reason in face.result.reasons],
+        "quality": {measure.value: round(value, 4) for measure, value in quality.items()},
+    }

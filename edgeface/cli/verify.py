@@ -1,0 +1,188 @@
+"""``edgeface verify``: how good every artefact of a bundle is, on labelled pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeface.bundle import Bundle
+from edgeface.cli.console import note, print_json, print_line, progress, table
+from edgeface.types import OperatingPoint
+
+if TYPE_CHECKING:
+    from edgeface_calibration.crops import CropSource
+    from edgeface_calibration.pairs import PairProtocol
+    from edgeface_calibration.report import ArtefactFigures, VerificationReport
+
+__all__ = ["verify"]
+
+
+def verify(  # noqa: PLR0913 - one parameter for each option
+    bundle: Annotated[Path, typer.Argument(help="The bundle, a folder made by `edgeface export`.")],
+    images: Annotated[Path, typer.Option(help="Folder of the images that the pairs name.")],
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="LFW pairs.txt, or CSV image_a,image_b,same. Without it each sub-folder of "
+            "--images is one person, and their images are paired."
+        ),
+    ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Five points for each image: name and ten numbers. Without it faces are detected."
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Folds of pairs.txt, such as 1-5; all by default.")
+    ] = None,
+    artefact: Annotated[
+        list[str] | None, typer.Option(help="Artefact to measure; repeat it. All by default.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the engine.")] = None,
+    histogram: Annotated[
+        Path | None, typer.Option(help="Write the histogram of scores to this PNG file.")
+    ] = None,
+    det: Annotated[
+        Path | None, typer.Option(help="Write the error trade-off curve to this PNG file.")
+    ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Fit thresholds and write them into the bundle.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure every artefact of BUNDLE on labelled pairs of images, side by side.
+
+    Exit code 1 means that an artefact does no better than guessing.
+    """
+    from edgeface_calibration.operating_point import write_operating_points
+    from edgeface_calibration.verify import fit_report, verify_bundle
+
+    opened = Bundle.open(bundle)
+    protocol = _protocol(pairs, images, folds)
+    with _crop_source(landmarks, images, opened.manifest.alignment_template) as source:
+        report = verify_bundle(
+            opened, protocol, source, artefacts=artefact, threads=threads, progress=progress
+        )
+    # A threshold for an artefact that guesses would look like a licence to use it.
+    points = fit_report(report) if fit and report.passed else ()
+    if points:
+        write_operating_points(bundle, points)
+    _draw(report, points, histogram, det)
+    if as_json:
+        fitted = [asdict(point) for point in points]
+        print_json({**report.to_dict(), "operating_points_written": fitted})
+    else:
+        _print(report, points)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def _protocol(pairs: Path | None, images: Path, folds: str | None) -> PairProtocol:
+    from edgeface_calibration.pairs import parse_folds, read_folder, read_pairs
+
+    if pairs is None:
+        if folds is not None:
+            raise typer.BadParameter("--folds needs --pairs: a labelled folder has no folds")
+        return read_folder(images)
+    return read_pairs(pairs, images, None if folds is None else parse_folds(folds))
+
+
+@contextmanager
+def _crop_source(landmarks: Path | None, images: Path, template: str) -> Iterator[CropSource]:
+    from edgeface_calibration.crops import DetectorCrops, LandmarkFileCrops
+
+    if landmarks is not None:
+        yield LandmarkFileCrops(landmarks, images, template)
+        return
+    from edgeface.detection.mediapipe_detector import AutoRangeDetector, MediaPipeLandmarkFinder
+
+    with closing(AutoRangeDetector()) as detector, closing(MediaPipeLandmarkFinder()) as finder:
+        yield DetectorCrops(detector, finder, template)
+
+
+def _draw(
+    report: VerificationReport,
+    points: Sequence[OperatingPoint],
+    histogram: Path | None,
+    det: Path | None,
+) -> None:
+    from edgeface_calibration.plots import save_det_curve, save_score_histogram
+
+    if histogram is not None:
+        save_score_histogram(report, histogram, points)
+        note(f"wrote {histogram}")
+    if det is not None:
+        save_det_curve(report, det)
+        note(f"wrote {det}")
+
+
+def _print(report: VerificationReport, points: Sequence[OperatingPoint]) -> None:
+    columns = [_column(figures, points) for figures in report.artefacts]
+    labels = list(dict.fromkeys(label for column in columns for label in column))
+    rows = [[label, *(column.get(label, "-") for column in columns)] for label in labels]
+    protocol = report.protocol
+    print_line(f"{report.bundle} on {protocol.name}")
+    print_line(
+        f"{len(protocol.pairs):,} pairs of {len(protocol.image_names):,} images; "
+        f"{len(report.faces_not_found):,} faces not found"
+    )
+    print_line()
+    print_line(table(["", *(figures.artefact for figures in report.artefacts)], rows))
+    for figures in report.artefacts:
+        for text in (*_warnings(figures), *figures.notes):
+            print_line(f"{figures.artefact}: {text}")
+    if points:
+        print_line(f"wrote {len(points)} operating points into the bundle")
+
+
+def _column(figures: ArtefactFigures, points: Sequence[OperatingPoint]) -> dict[str, str]:
+    """Return the figures of one artefact as texts, by label."""
+    interval = figures.accuracy_interval
+    column = {
+        "pairs compared": f"{figures.n_pairs:,}",
+        "accuracy over folds": f"{figures.accuracy:.2%} ± {figures.accuracy_std:.2%}",
+        "  95 % interval": f"{interval.low:.2%} to {interval.high:.2%}",
+        "  missing faces as errors": f"{figures.accuracy_counting_missing:.2%}",
+    }
+    for entry in figures.tar:
+        label = f"TAR at FMR {entry.target_fmr:g}"
+        column[label] = "not enough data" if entry.tar is None else f"{entry.tar:.2%}"
+        if entry.interval is not None:
+            low, high = entry.interval.low, entry.interval.high
+            column[f"  95 % interval, FMR {entry.target_fmr:g}"] = f"{low:.2%} to {high:.2%}"
+    column |= {
+        "EER": f"{figures.eer:.2%}",
+        "AUC": f"{figures.auc:.5f}",
+        "mean score, mated": f"{figures.mean_mated_score:.3f}",
+        "mean score, non-mated": f"{figures.mean_non_mated_score:.3f}",
+        "effective dimension": f"{figures.effective_dimension:.1f}",
+    }
+    if figures.drift is not None:
+        drift = figures.drift
+        column |= {
+            "cosine to fp32, mean": f"{drift.cosine_mean:.4f}",
+            "cosine to fp32, 1st percentile": f"{drift.cosine_p1:.4f}",
+            "cosine to fp32, lowest": f"{drift.cosine_min:.4f}",
+            "pair score change, 99th percentile": f"{drift.pair_change_p99:.3f}",
+            "pair score change, largest": f"{drift.pair_change_worst:.3f}",
+        }
+    fitted = [point for point in points if point.artefact == figures.artefact]
+    column |= {f"threshold at FMR {p.target_fmr:g}": f"{p.threshold:.4f}" for p in fitted}
+    return column | {
+        f"  FNMR there, FMR {p.target_fmr:g}": "-" if p.fnmr is None else f"{p.fnmr:.2%}"
+        for p in fitted
+    }
+
+
+def _warnings(figures: ArtefactFigures) -> Iterator[str]:
+    if figures.at_chance:
+        yield "does no better than guessing; do not use it"
+    if figures.collapsed:
+        yield "gives nearly the same embedding for every face"
+    if figures.n_unusable:
+        yield f"gives no usable embedding for {figures.n_unusable:,} faces"

@@ -1,0 +1,190 @@
+"""``edgeface watch``: a stream, recognised."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeface.camera import AnnotatedVideoWriter, FrameSource, open_source
+from edgeface.cli.console import note, print_json, print_line, progress
+from edgeface.cli.recognise import observation_as_dict
+from edgeface.cli.shared_options import (
+    DEFAULT_FMR,
+    DEFAULT_GALLERY,
+    ArtefactOption,
+    BundleOption,
+    FmrOption,
+    GalleryOption,
+    JsonOption,
+    ThreadsOption,
+    open_recognizer,
+)
+from edgeface.errors import CameraError
+from edgeface.overlay import draw
+from edgeface.pipeline import FrameResult, Recognizer
+from edgeface.types import Event, ImageArray, Outcome
+
+__all__ = ["watch"]
+
+_DEFAULT_FPS = 25.0
+Sink = Callable[[ImageArray], None]
+
+
+def watch(
+    source: Annotated[
+        str,
+        typer.Argument(help="Webcam number, RTSP or HTTP address, video, picture or folder."),
+    ] = "0",
+    *,
+    model: BundleOption,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the annotated video here (.mp4).")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the stream in a window.")] = False,
+    every_frame: Annotated[
+        bool, typer.Option("--every-frame", help="With --json, a line for each frame too.")
+    ] = False,
+    artefact: ArtefactOption = "auto",
+    threads: ThreadsOption = None,
+    target_fmr: FmrOption = DEFAULT_FMR,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch a camera or a recording and say who appears.
+
+    Prints one line for each event; with --json, one JSON object a line. Ctrl-C ends. Exit code 1
+    when nobody was recognised.
+    """
+    if show:
+        _require_display()
+    known: set[str] = set()
+    with ExitStack() as stack:
+        recognizer = stack.enter_context(
+            open_recognizer(
+                model, gallery, artefact=artefact, threads=threads, target_fmr=target_fmr
+            )
+        )
+        frames = stack.enter_context(open_source(source))
+        sinks = _sinks(stack, save=save, show=show, fps=frames.fps or _DEFAULT_FPS)
+        try:
+            for item in _run(recognizer, frames, sinks):
+                _print(item, as_json=as_json, every_frame=every_frame)
+                if isinstance(item, Event) and item.outcome is Outcome.KNOWN and item.subject:
+                    known.add(item.subject)
+        except KeyboardInterrupt:
+            note("stopped")
+    if save:
+        note(f"wrote {save}")
+    if not known:
+        raise typer.Exit(1)
+
+
+def _run(
+    recognizer: Recognizer, frames: FrameSource, sinks: list[Sink]
+) -> Iterator[FrameResult | Event]:
+    """Yield every frame's result, and every event where it happened."""
+    stream = recognizer.stream(frames)
+    bar = frames if frames.is_live else _bar(frames)
+    for frame in bar:
+        result = stream.process(frame)
+        if sinks:
+            picture = draw(frame, result.observations)
+            for sink in sinks:
+                sink(picture)
+        yield result
+        yield from result.events
+    yield from stream.finish()
+
+
+def _bar(frames: FrameSource) -> Iterator[Any]:
+    with progress("watching", frames, total=frames.frame_count) as bar:
+        yield from bar
+
+
+def _print(item: FrameResult | Event, *, as_json: bool, every_frame: bool) -> None:
+    if isinstance(item, Event):
+        if as_json:
+            print_json(_event_as_dict(item), indent=None)
+        else:
+            print_line(_event_as_text(item))
+    elif as_json and every_frame:
+        print_json(_frame_as_dict(item), indent=None)
+
+
+def _event_as_dict(event: Event) -> dict[str, Any]:
+    return {
+        "type": "event",
+        "event": event.kind.value,
+        "track": event.track_id,
+        "outcome": event.outcome.value,
+        "subject": event.subject,
+        "score": None if event.score is None else round(event.score, 4),
+        "reasons": [reason.value for reason in event.result.reasons],
+        "time_s": round(event.timestamp_s, 3),
+        "frame": event.frame_index,
+        "source": event.source,
+    }
+
+
+def _frame_as_dict(result: FrameResult) -> dict[str, Any]:
+    return {
+        "type": "frame",
+        "frame": result.frame.index,
+        "time_s": round(result.frame.timestamp_s, 3),
+        "faces": [observation_as_dict(face) for face in result.observations],
+        "times_ms": {stage: round(ms, 3) for stage, ms in result.times_ms.items()},
+    }
+
+
+def _event_as_text(event: Event) -> str:
+    who = event.subject or event.outcome.value
+    score = "" if event.score is None else f"  similarity {event.score:.2f}"
+    reasons = ", ".join(reason.value for reason in event.result.reasons)
+    return (
+        f"{event.timestamp_s:9.2f} s  face {event.track_id:<4} {event.kind.value:<11} {who}"
+        f"{score}{'  ' + reasons if reasons else ''}"
+    )
+
+
+def _sinks(stack: ExitStack, *, save: Path | None, show: bool, fps: float) -> list[Sink]:
+    sinks: list[Sink] = []
+    if save is not None:
+        writer = stack.enter_context(AnnotatedVideoWriter(save, fps))
+        sinks.append(writer.write)
+    if show:
+        sinks.append(stack.enter_context(_window()))
+    return sinks
+
+
+def _require_display() -> None:
+    """Return if a window can be shown.
+
+    Raises:
+        CameraError: There is no display.
+    """
+    if sys.platform == "linux" and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
+        raise CameraError("--show needs a display and there is none; use --save FILE.mp4 instead")
+
+
+@contextmanager
+def _window() -> Iterator[Sink]:
+    """Give a sink that shows pictures in a window; q or Escape ends the stream."""
+    import cv2
+
+    def sink(picture: ImageArray) -> None:
+        cv2.imshow("edgeface", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if cv2.waitKey(1) & 0xFF in (ord("q"), 27):
+            raise KeyboardInterrupt
+
+    try:
+        yield sink
+    finally:
+        cv2.destroyAllWindows()
