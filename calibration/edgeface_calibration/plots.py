@@ -19,6 +19,7 @@ __all__ = ["save_det_curve", "save_score_histogram"]
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 _MATED, _NON_MATED = "#0072B2", "#E69F00"
 _LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+_DASHES = ("-", "--", "-.", ":")
 _BINS = np.linspace(-0.5, 1.0, 76)
 _DPI = 120
 
@@ -56,7 +57,9 @@ def save_score_histogram(
             f"{figures.artefact}: accuracy {figures.accuracy:.2%}, EER {figures.eer:.2%}"
         )
         panel.set_xlabel("cosine similarity")
-        panel.legend(loc="upper right", fontsize=8)
+        # Room above the bars, so that the legend covers none of them.
+        panel.margins(y=0.45)
+        panel.legend(loc="upper left", fontsize=8, ncols=2)
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("pairs of the kind, %")
     figure.suptitle(f"Scores of {report.bundle} on {report.protocol.name}")
@@ -91,7 +94,7 @@ def save_det_curve(report: VerificationReport, path: str | os.PathLike[str]) -> 
     panel.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
     panel.set(xlabel="false match rate", ylabel="false non-match rate")
     panel.set_title(f"Error trade-off of {report.bundle}\n{report.protocol.name}", fontsize=11)
-    panel.legend(loc="lower left", fontsize=8)
+    panel.legend(loc="upper right", fontsize=8)
     panel.grid(alpha=0.25, which="both")
     _save(figure, path)
 
@@ -102,15 +105,12 @@ def _draw_thresholds(
     fitted = [(p.target_fmr, p.threshold) for p in points if p.artefact == figures.artefact]
     read = [(t.target_fmr, t.threshold) for t in figures.tar if t.threshold is not None]
     for k, (target_fmr, threshold) in enumerate(fitted or read):
-        panel.axvline(threshold, color="black", linewidth=0.9, linestyle="--")
-        panel.annotate(
-            f"FMR {target_fmr:g}\n{threshold:.3f}",
-            # Neighbouring thresholds lie close together: their labels take turns in height.
-            (threshold, 0.62 - 0.13 * k),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, 0),
-            textcoords="offset points",
-            fontsize=7.5,
+        panel.axvline(
+            threshold,
+            color="black",
+            linewidth=1.1,
+            linestyle=_DASHES[k % len(_DASHES)],
+            label=f"threshold at FMR {target_fmr:g}: {threshold:.3f}",
         )
 
 

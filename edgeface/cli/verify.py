@@ -12,6 +12,7 @@ import typer
 
 from edgeface.bundle import Bundle
 from edgeface.cli.console import note, print_json, print_line, progress, table
+from edgeface.errors import OperatingPointError
 from edgeface.types import OperatingPoint
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def verify(  # noqa: PLR0913 - one parameter for each option
     Exit code 1 means that an artefact does no better than guessing.
     """
     from edgeface_calibration.operating_point import write_operating_points
-    from edgeface_calibration.verify import fit_report, verify_bundle
+    from edgeface_calibration.verify import verify_bundle
 
     opened = Bundle.open(bundle)
     protocol = _protocol(pairs, images, folds)
@@ -70,7 +71,7 @@ def verify(  # noqa: PLR0913 - one parameter for each option
             opened, protocol, source, artefacts=artefact, threads=threads, progress=progress
         )
     # A threshold for an artefact that guesses would look like a licence to use it.
-    points = fit_report(report) if fit and report.passed else ()
+    points, refusal = _fitted(report) if fit and report.passed else ((), None)
     if points:
         write_operating_points(bundle, points)
     _draw(report, points, histogram, det)
@@ -79,6 +80,8 @@ def verify(  # noqa: PLR0913 - one parameter for each option
         print_json({**report.to_dict(), "operating_points_written": fitted})
     else:
         _print(report, points)
+    if refusal is not None:
+        raise refusal
     raise typer.Exit(0 if report.passed else 1)
 
 
@@ -105,6 +108,18 @@ def _crop_source(landmarks: Path | None, images: Path, template: str) -> Iterato
         yield DetectorCrops(detector, finder, template)
 
 
+def _fitted(
+    report: VerificationReport,
+) -> tuple[tuple[OperatingPoint, ...], OperatingPointError | None]:
+    """Return the points, or why there are none: the figures are worth printing either way."""
+    from edgeface_calibration.verify import fit_report
+
+    try:
+        return fit_report(report), None
+    except OperatingPointError as error:
+        return (), error
+
+
 def _draw(
     report: VerificationReport,
     points: Sequence[OperatingPoint],
@@ -123,7 +138,9 @@ def _draw(
 
 def _print(report: VerificationReport, points: Sequence[OperatingPoint]) -> None:
     columns = [_column(figures, points) for figures in report.artefacts]
-    labels = list(dict.fromkeys(label for column in columns for label in column))
+    # The column of FP32 itself lacks the lines that compare with FP32: the longest knows them all.
+    longest_first = sorted(columns, key=len, reverse=True)
+    labels = list(dict.fromkeys(label for column in longest_first for label in column))
     rows = [[label, *(column.get(label, "-") for column in columns)] for label in labels]
     protocol = report.protocol
     print_line(f"{report.bundle} on {protocol.name}")
@@ -171,12 +188,12 @@ def _column(figures: ArtefactFigures, points: Sequence[OperatingPoint]) -> dict[
             "pair score change, 99th percentile": f"{drift.pair_change_p99:.3f}",
             "pair score change, largest": f"{drift.pair_change_worst:.3f}",
         }
-    fitted = [point for point in points if point.artefact == figures.artefact]
-    column |= {f"threshold at FMR {p.target_fmr:g}": f"{p.threshold:.4f}" for p in fitted}
-    return column | {
-        f"  FNMR there, FMR {p.target_fmr:g}": "-" if p.fnmr is None else f"{p.fnmr:.2%}"
-        for p in fitted
-    }
+    for point in points:
+        if point.artefact == figures.artefact:
+            missed = "-" if point.fnmr is None else f"{point.fnmr:.2%}"
+            column[f"threshold at FMR {point.target_fmr:g}"] = f"{point.threshold:.4f}"
+            column[f"  FNMR there, FMR {point.target_fmr:g}"] = missed
+    return column
 
 
 def _warnings(figures: ArtefactFigures) -> Iterator[str]:

@@ -1,1 +1,18 @@
-"""Turns a trained face backbone into a verified bundle."""
+"""Turns a trained face backbone into a verified bundle: ONNX, INT8 ONNX, manifest, report.
+
+Needs the ``export`` extra. Checkpoints are parsed, never unpickled; see
+:mod:`edgeface_export.checkpoints`.
+"""
+
+from __future__ import annotations
+
+from edgeface_export.exporter import ExportOptions, ExportResult, export_checkpoint
+from edgeface_export.inspection import Inspection, inspect_checkpoint
+
+__all__ = [
+    "ExportOptions",
+    "ExportResult",
+    "Inspection",
+    "export_checkpoint",
+    "inspect_checkpoint",
+]

@@ -111,7 +111,7 @@ def export_checkpoint(
         ranging = None if crops is None else np.delete(crops, np.s_[::_HELD_OUT], axis=0)
         quantised = quantise(network, fp32, ranging, options.quantise, progress=progress)
         models["int8"] = quantised.model
-        figures = _compare(fp32, quantised.model, held_out)
+        figures = _compare(fp32, quantised.model, held_out, faces=crops is not None)
     gates = check_gates(parity, figures, options.limits)
     all_figures = dict(figures_of(parity, figures))
     if quantised is not None:
@@ -125,9 +125,11 @@ def export_checkpoint(
     return ExportResult(bundle, recognition, gates, report, time.monotonic() - started)
 
 
-def _compare(fp32: onnx.ModelProto, int8: onnx.ModelProto, crops: ImageArray) -> QuantiserFigures:
+def _compare(
+    fp32: onnx.ModelProto, int8: onnx.ModelProto, crops: ImageArray, *, faces: bool
+) -> QuantiserFigures:
     before, after = (EmbeddingSession(model).embed(crops) for model in (fp32, int8))
-    return compare_embeddings(before, after)
+    return compare_embeddings(before, after, faces=faces)
 
 
 def _speed_ratio(fp32: onnx.ModelProto, int8: onnx.ModelProto, crop: ImageArray) -> float:

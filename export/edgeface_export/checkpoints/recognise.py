@@ -33,6 +33,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x93NUMPY", "a numpy array (.npy); save the weights as safetensors"),
     (0, b"\x12\x01\0\0\0\0\0\0\0", "an MXNet parameter file; convert the model to ONNX"),
     (4, b"TFL3", "a TensorFlow Lite model; wanted the trained checkpoint it was made from"),
+    (2, b"PK\x03\x04", "a MediaPipe task bundle; wanted the trained checkpoint"),
     (0, b"GGUF", "a GGUF file; save the weights as safetensors"),
     (0, b"ptrt", "a TensorRT engine, which is bound to its GPU; wanted the checkpoint or ONNX"),
     (0, b"ftrt", "a TensorRT engine, which is bound to its GPU; wanted the checkpoint or ONNX"),
