@@ -106,39 +106,46 @@ def join_landmark_outputs(model: bytes) -> bytes:
     view = View(model)
     root = view.target(0)
     graph = view.refs(root, _MODEL_GRAPHS)[0].at
-    outputs = view.ints(graph, _GRAPH_OUTPUTS)
-    joined, chosen, landmarks = (len(view.refs(graph, _GRAPH_TENSORS)) + k for k in range(3))
     codes, buffers = view.refs(root, _MODEL_OPERATOR_CODES), view.refs(root, _MODEL_BUFFERS)
-    parts = tuple(outputs[k] for k in _JOINED_OUTPUTS)
+    new_graph = _joined_graph(view, graph, code=len(codes), buffer=len(buffers))
     index = Table({0: Octets(struct.pack(f"<{len(_CHOICE)}i", *_CHOICE))})
-    tensors = (
-        _tensor(b"joined_parts", (1, 1, 1, _JOINED_VALUES), {}),
-        _tensor(b"chosen_values", (len(_CHOICE),), {1: _INT32, 2: len(buffers)}),
-        _tensor(b"landmarks", (1, 1, 1, len(_CHOICE)), {}),
-    )
-    axis = Table({0: _CHANNEL_AXIS})
-    join = (len(codes), parts, joined, (_CONCATENATION_OPTIONS, axis))
-    gather = (len(codes) + 1, (joined, chosen), landmarks, (_GATHER_OPTIONS, axis))
-    new_graph = Table(
-        {
-            **view.copied(graph, (_GRAPH_INPUTS, _GRAPH_NAME)),
-            _GRAPH_TENSORS: Refs(view.refs(graph, _GRAPH_TENSORS) + tensors),
-            _GRAPH_OUTPUTS: Ints((landmarks, outputs[_OUT_FACE_FLAG])),
-            _GRAPH_OPERATORS: Refs(
-                view.refs(graph, _GRAPH_OPERATORS) + (_operator(*join), _operator(*gather))
-            ),
-        }
-    )
     new_root = Table(
         {
             **view.copied(root, (_MODEL_DESCRIPTION, _MODEL_METADATA_BUFFERS, _MODEL_METADATA)),
             _MODEL_VERSION: 3,
-            _MODEL_OPERATOR_CODES: Refs(codes + (_code(_CONCATENATION), _code(_GATHER))),
+            _MODEL_OPERATOR_CODES: Refs((*codes, _code(_CONCATENATION), _code(_GATHER))),
             _MODEL_GRAPHS: Refs((new_graph,)),
             _MODEL_BUFFERS: Refs((*buffers, index)),
         }
     )
     return with_new_head(model, new_root, b"TFL3")
+
+
+def _joined_graph(view: View, graph: int, *, code: int, buffer: int) -> Table:
+    """Return the graph with both operators at its end.
+
+    ``code`` is the number of the first of their two operator codes, ``buffer`` that of the buffer
+    with the choice of values.
+    """
+    outputs, tensors = view.ints(graph, _GRAPH_OUTPUTS), view.refs(graph, _GRAPH_TENSORS)
+    joined, chosen, landmarks = (len(tensors) + k for k in range(3))
+    new_tensors = (
+        _tensor(b"joined_parts", (1, 1, 1, _JOINED_VALUES), {}),
+        _tensor(b"chosen_values", (len(_CHOICE),), {1: _INT32, 2: buffer}),
+        _tensor(b"landmarks", (1, 1, 1, len(_CHOICE)), {}),
+    )
+    parts = tuple(outputs[k] for k in _JOINED_OUTPUTS)
+    axis = Table({0: _CHANNEL_AXIS})
+    join = _operator(code, parts, joined, (_CONCATENATION_OPTIONS, axis))
+    gather = _operator(code + 1, (joined, chosen), landmarks, (_GATHER_OPTIONS, axis))
+    return Table(
+        {
+            **view.copied(graph, (_GRAPH_INPUTS, _GRAPH_NAME)),
+            _GRAPH_TENSORS: Refs(tensors + new_tensors),
+            _GRAPH_OUTPUTS: Ints((landmarks, outputs[_OUT_FACE_FLAG])),
+            _GRAPH_OPERATORS: Refs((*view.refs(graph, _GRAPH_OPERATORS), join, gather)),
+        }
+    )
 
 
 def _tensor(name: bytes, shape: tuple[int, ...], fields: Mapping[int, int]) -> Table:

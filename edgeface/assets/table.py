@@ -9,7 +9,7 @@ from edgeface.errors import InvalidInputError
 __all__ = ["ASSETS", "DEFAULT_ASSETS", "MEDIAPIPE_WHEEL", "Asset", "WheelMember", "known_asset"]
 
 MEDIAPIPE_WHEEL = "mediapipe==0.10.21"
-"""The last release whose wheel carries model files; see docs/adr on assets."""
+"""A release whose wheel still carries model files as plain members."""
 
 _MODULES = "mediapipe/modules/"
 
@@ -86,8 +86,8 @@ _TABLE = (
     Asset(
         name="face_landmarker_legacy.task",
         purpose="478 face landmarks and head pose, assembled from the older attention mesh",
-        size_bytes=0,
-        sha256="",
+        size_bytes=2_760_066,
+        sha256="0a3117ff8ca0a44e5c52ee51eacb7c6ea4680b35e78df677832306f2d26e0217",
         wheel_members=(_SHORT_RANGE, _ATTENTION_MESH),
     ),
     Asset(

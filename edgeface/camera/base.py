@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ class SourceOptions:
             )
 
 
+@functools.cache
 def load_opencv() -> ModuleType:
     """Return OpenCV with its own log lines off, unless the environment asks for them.
 

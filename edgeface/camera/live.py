@@ -90,7 +90,7 @@ class LiveSource:
         try:
             self._wait_for_frame()
         except BaseException:
-            self.close()
+            self._end()
             raise
 
     def close(self) -> None:

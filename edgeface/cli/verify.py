@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 
-def verify(  # noqa: PLR0913 - one parameter for each option
+def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle, a folder made by `edgeface export`.")],
     images: Annotated[Path, typer.Option(help="Folder of the images that the pairs name.")],
     pairs: Annotated[

@@ -57,9 +57,9 @@ def test_a_track_bridges_missed_frames_and_ends_after_more() -> None:
         tracker.update([])
         assert tracker.lost == ()
     tracker.update([])
-    assert tracker.lost == (1,)
+    assert list(tracker.lost) == [1]
     assert tracker.update([face(0)]) == [2]
-    assert tracker.lost == ()
+    assert list(tracker.lost) == []
 
 
 def test_the_end_of_a_stream_ends_every_track() -> None:

@@ -1,0 +1,133 @@
+"""On-device face recognition: enrol people, identify them in pictures and camera streams.
+
+The names below are the public interface. Importing the package loads numpy and nothing heavier;
+what a name needs is imported when the name is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from edgeface._version import __version__
+from edgeface.errors import (
+    ActivationSetError,
+    ArchitectureError,
+    AssetError,
+    AssetIntegrityError,
+    AssetMissingError,
+    BackendError,
+    BundleError,
+    BundleFormatError,
+    BundleIntegrityError,
+    CameraError,
+    CheckpointError,
+    CheckpointFormatError,
+    EdgefaceError,
+    EnrolmentError,
+    GalleryError,
+    GalleryFormatError,
+    GalleryModelError,
+    GateFailedError,
+    InvalidInputError,
+    MissingDependencyError,
+    OperatingPointError,
+    SubjectExistsError,
+    SubjectNotFoundError,
+    UnsafeCheckpointError,
+    UnsupportedCheckpointError,
+)
+from edgeface.types import (
+    AlignedFace,
+    BoundingBox,
+    Candidate,
+    Event,
+    EventKind,
+    FaceDetection,
+    FaceLandmarks,
+    Frame,
+    IdentificationResult,
+    Observation,
+    OperatingPoint,
+    Outcome,
+    QualityMeasure,
+    QualityReport,
+    RejectionReason,
+    Size,
+    Template,
+)
+
+if TYPE_CHECKING:
+    from edgeface.bundle import Bundle
+    from edgeface.pipeline import EnrolmentReport, FrameResult, Recognizer, RecognizerOptions
+
+__all__ = [
+    "ActivationSetError",
+    "AlignedFace",
+    "ArchitectureError",
+    "AssetError",
+    "AssetIntegrityError",
+    "AssetMissingError",
+    "BackendError",
+    "BoundingBox",
+    "Bundle",
+    "BundleError",
+    "BundleFormatError",
+    "BundleIntegrityError",
+    "CameraError",
+    "Candidate",
+    "CheckpointError",
+    "CheckpointFormatError",
+    "EdgefaceError",
+    "EnrolmentError",
+    "EnrolmentReport",
+    "Event",
+    "EventKind",
+    "FaceDetection",
+    "FaceLandmarks",
+    "Frame",
+    "FrameResult",
+    "GalleryError",
+    "GalleryFormatError",
+    "GalleryModelError",
+    "GateFailedError",
+    "IdentificationResult",
+    "InvalidInputError",
+    "MissingDependencyError",
+    "Observation",
+    "OperatingPoint",
+    "OperatingPointError",
+    "Outcome",
+    "QualityMeasure",
+    "QualityReport",
+    "Recognizer",
+    "RecognizerOptions",
+    "RejectionReason",
+    "Size",
+    "SubjectExistsError",
+    "SubjectNotFoundError",
+    "Template",
+    "UnsafeCheckpointError",
+    "UnsupportedCheckpointError",
+    "__version__",
+]
+
+_LAZY = {
+    "Bundle": "edgeface.bundle",
+    "EnrolmentReport": "edgeface.pipeline",
+    "FrameResult": "edgeface.pipeline",
+    "Recognizer": "edgeface.pipeline",
+    "RecognizerOptions": "edgeface.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'edgeface' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
