@@ -107,11 +107,10 @@ def load_activation_set(
     paths = image_files(root)
     sieve = _Sieve(crop_source)
     order = [paths[k] for k in _even_order(len(paths), seed)]
-    with progress("reading faces", order, total=len(order)) as bar:
-        for path in bar:
-            sieve.take(path)
-            if len(sieve.kept) == limits.maximum:
-                break
+    for path in progress("reading faces", order):
+        sieve.take(path)
+        if len(sieve.kept) == limits.maximum:
+            break
     return _assemble(root, sieve, limits)
 
 

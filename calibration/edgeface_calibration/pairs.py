@@ -170,10 +170,11 @@ def parse_folds(text: str) -> tuple[int, ...]:
     """
     folds: list[int] = []
     for part in text.split(","):
-        low, _, high = part.strip().partition("-")
-        if not low.isdecimal() or not (high or low).isdecimal():
+        low, dash, high = part.strip().partition("-")
+        high = high if dash else low
+        if not low.isdecimal() or not high.isdecimal():
             raise InvalidInputError(f"folds are written like 1-5 or 1,3, got {text!r}")
-        folds += range(int(low), int(high or low) + 1)
+        folds += range(int(low), int(high) + 1)
     if not folds or len(set(folds)) != len(folds):
         raise InvalidInputError(f"folds are written like 1-5 or 1,3, each once, got {text!r}")
     return tuple(folds)

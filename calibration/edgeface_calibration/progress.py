@@ -1,28 +1,17 @@
-"""The seam for showing how far a long run is."""
+"""The seam through which long work shows how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 __all__ = ["Progress", "silent"]
 
-T = TypeVar("T")
+Progress: TypeAlias = Callable[[str, Iterable[Any]], Iterable[Any]]
+"""Takes a label and what is gone through; returns the same things, and may draw a bar."""
 
 
-class Progress(Protocol):
-    """Gives an iterator over ``items`` and shows how far it is; see ``edgeface.cli.console``."""
-
-    def __call__(
-        self, label: str, items: Iterable[T], *, total: int | None = None
-    ) -> AbstractContextManager[Iterator[T]]:
-        """Return a context that gives the iterator."""
-        ...
-
-
-@contextmanager
-def silent(label: str, items: Iterable[T], *, total: int | None = None) -> Iterator[Iterator[T]]:
-    """Give an iterator over ``items`` and show nothing."""
-    del label, total
-    yield iter(items)
+def silent(label: str, items: Iterable[Any]) -> Iterable[Any]:
+    """Return ``items`` and draw nothing."""
+    del label
+    return items

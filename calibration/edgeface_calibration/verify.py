@@ -138,14 +138,13 @@ def _embed(
             rows[name][list(waiting)] = embedder.embed_arrays(waiting.values())
         waiting.clear()
 
-    with progress("embedding", names, total=len(names)) as bar:
-        for k, image in enumerate(bar):
-            face = crop_source.crop(protocol.images / image)
-            if face is None:
-                missing.append(image)
-                continue
-            waiting[k] = face.pixels
-            if len(waiting) == _BATCH:
-                flush()
+    for k, image in enumerate(progress("embedding", names)):
+        face = crop_source.crop(protocol.images / image)
+        if face is None:
+            missing.append(image)
+            continue
+        waiting[k] = face.pixels
+        if len(waiting) == _BATCH:
+            flush()
     flush()
     return rows, missing

@@ -8,8 +8,8 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from http.client import HTTPException, HTTPMessage, HTTPResponse
 from http import HTTPStatus
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, TypeAlias
 

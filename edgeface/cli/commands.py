@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import typer
-from edgeface.cli.assets import assets_app
 
+from edgeface.cli.assets import assets_app
+from edgeface.cli.bench_command import bench
+from edgeface.cli.demo_command import demo
 from edgeface.cli.export_command import export
 from edgeface.cli.gallery_command import gallery_app
 from edgeface.cli.inspect_command import inspect
@@ -17,7 +19,7 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add every command to ``app``."""
-    for command in (export, inspect, verify, enrol, identify, watch):
+    for command in (export, inspect, verify, enrol, identify, watch, bench, demo):
         app.command()(command)
     app.command("enroll", hidden=True)(enrol)
     app.add_typer(assets_app, name="assets")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,7 +68,7 @@ def verify(
     protocol = _protocol(pairs, images, folds)
     with _crop_source(landmarks, images, opened.manifest.alignment_template) as source:
         report = verify_bundle(
-            opened, protocol, source, artefacts=artefact, threads=threads, progress=progress
+            opened, protocol, source, artefacts=artefact, threads=threads, progress=_bar
         )
     # A threshold for an artefact that guesses would look like a licence to use it.
     points, refusal = _fitted(report) if fit and report.passed else ((), None)
@@ -83,6 +83,11 @@ def verify(
     if refusal is not None:
         raise refusal
     raise typer.Exit(0 if report.passed else 1)
+
+
+def _bar(label: str, items: Iterable[Any]) -> Iterator[Any]:
+    with progress(label, items) as bar:
+        yield from bar
 
 
 def _protocol(pairs: Path | None, images: Path, folds: str | None) -> PairProtocol:
@@ -102,7 +107,7 @@ def _crop_source(landmarks: Path | None, images: Path, template: str) -> Iterato
     if landmarks is not None:
         yield LandmarkFileCrops(landmarks, images, template)
         return
-    from edgeface.detection.mediapipe_detector import AutoRangeDetector, MediaPipeLandmarkFinder
+    from edgeface.detection import AutoRangeDetector, MediaPipeLandmarkFinder
 
     with closing(AutoRangeDetector()) as detector, closing(MediaPipeLandmarkFinder()) as finder:
         yield DetectorCrops(detector, finder, template)

@@ -13,6 +13,7 @@ import typer
 
 from edgeface.camera import AnnotatedVideoWriter, FrameSource, open_source
 from edgeface.cli.console import note, print_json, print_line, progress
+from edgeface.cli.events import event_as_dict, event_as_text
 from edgeface.cli.recognise import observation_as_dict
 from edgeface.cli.shared_options import (
     DEFAULT_FMR,
@@ -110,26 +111,11 @@ def _bar(frames: FrameSource) -> Iterator[Any]:
 def _print(item: FrameResult | Event, *, as_json: bool, every_frame: bool) -> None:
     if isinstance(item, Event):
         if as_json:
-            print_json(_event_as_dict(item), indent=None)
+            print_json(event_as_dict(item), indent=None)
         else:
-            print_line(_event_as_text(item))
+            print_line(event_as_text(item))
     elif as_json and every_frame:
         print_json(_frame_as_dict(item), indent=None)
-
-
-def _event_as_dict(event: Event) -> dict[str, Any]:
-    return {
-        "type": "event",
-        "event": event.kind.value,
-        "track": event.track_id,
-        "outcome": event.outcome.value,
-        "subject": event.subject,
-        "score": None if event.score is None else round(event.score, 4),
-        "reasons": [reason.value for reason in event.result.reasons],
-        "time_s": round(event.timestamp_s, 3),
-        "frame": event.frame_index,
-        "source": event.source,
-    }
 
 
 def _frame_as_dict(result: FrameResult) -> dict[str, Any]:
@@ -140,16 +126,6 @@ def _frame_as_dict(result: FrameResult) -> dict[str, Any]:
         "faces": [observation_as_dict(face) for face in result.observations],
         "times_ms": {stage: round(ms, 3) for stage, ms in result.times_ms.items()},
     }
-
-
-def _event_as_text(event: Event) -> str:
-    who = event.subject or event.outcome.value
-    score = "" if event.score is None else f"  similarity {event.score:.2f}"
-    reasons = ", ".join(reason.value for reason in event.result.reasons)
-    return (
-        f"{event.timestamp_s:9.2f} s  face {event.track_id:<4} {event.kind.value:<11} {who}"
-        f"{score}{'  ' + reasons if reasons else ''}"
-    )
 
 
 def _sinks(stack: ExitStack, *, save: Path | None, show: bool, fps: float) -> list[Sink]:

@@ -44,7 +44,7 @@ def faces(n: int) -> list[AlignedFace]:
 
 def unit(n: int, size: int = 4) -> FloatArray:
     rows = np.random.default_rng(0).standard_normal((n, size))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def test_no_faces_give_no_templates(manifest: Manifest) -> None:

@@ -23,7 +23,7 @@ from tests.builders import make_bundle
 
 def unit_vectors(n: int, size: int = 16, seed: int = 0) -> FloatArray:
     rows = np.random.default_rng(seed).standard_normal((n, size))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def every_cross_score(rows: FloatArray, subjects: list[str]) -> np.ndarray:

@@ -37,7 +37,8 @@ def test_no_crops_give_no_rows_and_do_not_reach_the_engine(
     backend = OrtBackend(bundle)
     monkeypatch.setattr(backend, "_session", object())
     rows = backend.run(crops(0))
-    assert (rows.shape, rows.dtype) == ((0, 16), np.float32)
+    assert rows.shape == (0, 16)
+    assert rows.dtype == np.float32
 
 
 @pytest.mark.parametrize("n", [1, 3, 17])
@@ -45,7 +46,8 @@ def test_rows_are_of_unit_length_and_do_not_depend_on_the_batch(bundle: Bundle, 
     backend = OrtBackend(bundle, threads=1)
     faces = crops(n)
     rows = backend.run(faces)
-    assert (rows.shape, rows.dtype) == ((n, 16), np.float32)
+    assert rows.shape == (n, 16)
+    assert rows.dtype == np.float32
     assert np.linalg.norm(rows, axis=1) == pytest.approx(np.ones(n), abs=1e-5)
     single = np.concatenate([backend.run(face[None]) for face in faces])
     assert rows == pytest.approx(single, abs=1e-5)

@@ -34,7 +34,8 @@ _DANGEROUS_NAMES = words(
 # Standard modules that only hold values.
 _VALUE_MODULES = words(
     "_codecs argparse array collections copy_reg copyreg dataclasses datetime decimal enum "
-    "fractions ipaddress itertools numbers pathlib random re string time typing uuid "
+    "fractions ipaddress itertools numbers pathlib pathlib._local random re string time typing "
+    "uuid "
     "zoneinfo"
 )
 # Names that are values, in standard modules that also hold more than values. ``getattr`` and
@@ -84,4 +85,4 @@ def _is_value(target: GlobalName) -> bool:
     module = "builtins" if target.module == "__builtin__" else target.module
     if module in _VALUE_NAMES:
         return target.name in _VALUE_NAMES[module]
-    return module.partition(".")[0] in _VALUE_MODULES
+    return module in _VALUE_MODULES

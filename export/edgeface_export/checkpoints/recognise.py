@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from enum import Enum, auto
@@ -12,6 +13,7 @@ from edgeface_export.checkpoints.legacy import MAGIC_NUMBER
 from edgeface_export.checkpoints.pickle_machine import PickleMachine
 from edgeface_export.checkpoints.protobuf import MessageKind, message_kind
 from edgeface_export.checkpoints.safetensors import looks_like_safetensors
+from edgeface_export.checkpoints.torch_pickle import StorageTable
 from edgeface_export.checkpoints.values import ReadLimits
 
 __all__ = ["Container", "recognise"]
@@ -129,7 +131,13 @@ def _starts_like_pickle(content: bytes) -> bool:
 
 
 def _pickle_container(content: bytes, limits: ReadLimits) -> Container:
-    found = PickleMachine(Budget(limits)).load(io.BytesIO(content))
+    table = StorageTable()
+    machine = PickleMachine(Budget(limits), persistent=table.persistent)
+    found = machine.load(io.BytesIO(content))
+    if table.by_key:
+        raise UnsupportedCheckpointError(
+            "is the data.pkl out of an unpacked torch checkpoint; give the whole file"
+        )
     if isinstance(found, int) and found == MAGIC_NUMBER:
         return Container.LEGACY_STREAM
     raise UnsupportedCheckpointError(
@@ -139,7 +147,7 @@ def _pickle_container(content: bytes, limits: ReadLimits) -> Container:
 
 
 def _refuse_text(content: bytes, limits: ReadLimits) -> None:
-    if not _is_text(content[:_CHECKED_TEXT_BYTES]):
+    if not _is_text(content):
         return
     _refuse_text_pickle(content, limits)
     beginning = content[:_CHECKED_TEXT_BYTES].decode("utf-8", "ignore").lstrip("\ufeff \t\r\n")
@@ -149,9 +157,11 @@ def _refuse_text(content: bytes, limits: ReadLimits) -> None:
     raise CheckpointFormatError("is text, not a checkpoint; get the file again")
 
 
-def _is_text(beginning: bytes) -> bool:
+def _is_text(content: bytes) -> bool:
+    beginning = content[:_CHECKED_TEXT_BYTES]
+    is_all = len(beginning) == len(content)
     try:
-        beginning[: len(beginning) - 4 or None].decode("utf-8")
+        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=is_all)
     except UnicodeDecodeError:
         return False
     return not any(byte < 0x20 and byte not in _TEXT_CONTROLS for byte in beginning)

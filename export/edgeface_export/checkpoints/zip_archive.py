@@ -186,8 +186,8 @@ def _directory_entry(content: bytes, position: int, end: int) -> tuple[_Member, 
 def _decode_name(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("cp437")
+    except UnicodeDecodeError as error:
+        raise CheckpointFormatError("damaged: the name of a zip member is not UTF-8") from error
 
 
 def _with_zip64(extra: bytes, fields: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -240,7 +240,7 @@ def _data_start(content: memoryview, member: _Member) -> int:
     start: int = name_end + fields[10]
     if fields[0] != b"PK\x03\x04" or fields[3] != member.method:
         raise CheckpointFormatError(f"damaged: zip member {clip(member.name)} has a broken header")
-    if _decode_name(bytes(content[name_start:name_end])) != member.name:
+    if content[name_start:name_end] != member.name.encode("utf-8"):
         raise UnsafeCheckpointError(f"zip member {clip(member.name)} has two different names")
     if start + member.packed_bytes > len(content):
         raise CheckpointFormatError(f"truncated: zip member {clip(member.name)} is cut off")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,3 @@ def write(tmp_path: Path) -> Write:
 def torch() -> Any:
     """The reference reader and writer."""
     return pytest.importorskip("torch", reason="torch, the reference, is not installed")
-
-
-@pytest.fixture(scope="session")
-def checkpoint_folder() -> Path:
-    default = Path(__file__).parents[4] / "shared"
-    folder = Path(os.environ.get("EDGEFACE_TEST_DATA", default)) / "models" / "checkpoints"
-    if not folder.is_dir():
-        pytest.skip(f"no real checkpoints in {folder}; set EDGEFACE_TEST_DATA")
-    return folder

@@ -94,15 +94,15 @@ def legacy_file(
     body: bytes,
     storages: Mapping[str, bytes] = ONE_STORAGE,
     *,
-    item_bytes: int = 4,
+    item_bytes: Mapping[str, int] | None = None,
     little_endian: bool = True,
 ) -> bytes:
     """A legacy stream around the opcodes ``body`` of the object."""
     system = {"protocol_version": 1001, "little_endian": little_endian}
     head = MAGIC + PROTOCOL + pickle.dumps(system, 2) + b"\x80\x02" + body + b"."
     tail = pickle.dumps(list(storages), 2)
-    for raw in storages.values():
-        tail += struct.pack("<q", len(raw) // item_bytes) + raw
+    for key, raw in storages.items():
+        tail += struct.pack("<q", len(raw) // (item_bytes or {}).get(key, 4)) + raw
     return head + tail
 
 
