@@ -46,6 +46,14 @@ class QualityGateOptions:
     Angles are limits on the absolute value, in degrees.
     """
 
+    # Measured on every second LFW image outside the verification folds (1,556 faces, aligned to
+    # 112x112) and on five clips. Sharpness: 0.1 % of the faces lie below 0.123 and 1 % below
+    # 0.167; blurred by a Gaussian of 4 px in the crop all lie below 0.097, of 2 px 99 % below
+    # 0.143. Luminance: 0.1 % below 0.23 and above 0.77. Angles of the 0.1 % turned furthest:
+    # yaw 38 and 47, pitch -23 and 30, roll 21. Detection score: 0.1 % below 0.80, but 0.53 for
+    # good faces of a 1080p crowd. Eye distance: 0.1 % below 19 px, 1 % below 32 px.
+    # Of these faces ``watch`` lets 99.7 % pass and ``enrolment`` 98.0 %.
+
     min_detection_score: float = 0.5
     min_eye_distance_px: float = 20.0
     min_sharpness: float = 0.1
@@ -201,7 +209,7 @@ def _score(values: Mapping[QualityMeasure, float]) -> float:
     if len(values) < len(QualityMeasure):
         return 0.0
     grades = [_grade(measure, values[measure]) for measure in QualityMeasure]
-    return float(np.prod(grades)) ** (1 / len(grades))
+    return math.exp(sum(math.log(grade) for grade in grades) / len(grades)) if all(grades) else 0.0
 
 
 def _grade(measure: QualityMeasure, value: float) -> float:

@@ -148,14 +148,18 @@ def random_state(
     state: State = {}
     for unit, shape in _shapes(layout, widths):
         fan_in = int(np.prod(shape[1:]))
-        state[f"{unit.conv}.weight"] = normal(rng, *shape, scale=fan_in**-0.5)
+        weight = normal(rng, *shape, scale=fan_in**-0.5)
+        # A deep network of random filters amplifies rounding from block to block, which trained
+        # ones do not. Depthwise filters that mostly average, and activations that are mostly
+        # positive, keep it calm.
+        calm = np.float32(1.5)
+        state[f"{unit.conv}.weight"] = weight + calm * (shape[1] == 1) / np.float32(fan_in)
         if unit.bias:
             state[f"{unit.conv}.bias"] = normal(rng, shape[0], scale=0.1)
         norm = random_norm(rng, unit.norm, "", shape[0])
-        # A whole channel shift in the last layer would make all embeddings alike.
-        shift = 0.1 if unit is layout.embedding else 1.0
         state[f"{unit.norm}.weight"] = norm.gamma
-        state[f"{unit.norm}.bias"] = norm.beta * np.float32(shift)
+        active = bool(unit.activation or unit.plain)
+        state[f"{unit.norm}.bias"] = norm.beta + calm * active
         state[f"{unit.norm}.running_mean"] = norm.mean
         state[f"{unit.norm}.running_var"] = norm.variance
         if unit.activation:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeface.errors import ActivationSetError, InvalidInputError
+from edgeface.errors import ActivationSetError, CameraError, InvalidInputError
 from edgeface.types import ImageArray, read_only
 from edgeface_calibration.crops import CropSource
 from edgeface_calibration.pairs import image_files
@@ -128,7 +128,7 @@ class _Sieve:
         """Keep the face in the image ``path``, or count why not."""
         try:
             face = self._crop_source.crop(path)
-        except InvalidInputError as exc:
+        except (CameraError, InvalidInputError) as exc:
             self.first_problem = self.first_problem or str(exc)
             self.refused["unusable"] += 1
             return

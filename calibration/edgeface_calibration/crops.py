@@ -9,23 +9,24 @@ from typing import Protocol
 import numpy as np
 
 from edgeface.alignment import align, alignment_template
+from edgeface.camera.images import read_image
 from edgeface.detection.base import FaceDetector, LandmarkFinder
-from edgeface.errors import InvalidInputError, MissingDependencyError
+from edgeface.detection.sanity import landmarks_are_plausible
+from edgeface.errors import InvalidInputError
 from edgeface.types import AlignedFace, FaceDetection, FloatArray, Frame
 
-__all__ = ["CropSource", "DetectorCrops", "LandmarkFileCrops", "read_image", "read_landmarks"]
-
-_MAX_IMAGE_BYTES = 64 << 20
-# Only these decoders are reached, whatever a file is called: the rarer ones are where the
-# vulnerabilities are.
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+__all__ = ["CropSource", "DetectorCrops", "LandmarkFileCrops", "read_landmarks"]
 
 
 class CropSource(Protocol):
     """Turns an image into the aligned crop of its one face of interest."""
 
     def crop(self, path: Path) -> AlignedFace | None:
-        """Return the crop, or None when no face is found; an unreadable image is an error."""
+        """Return the crop, or None when no face is found.
+
+        Raises:
+            CameraError: The image cannot be read.
+        """
         ...
 
 
@@ -53,7 +54,13 @@ class LandmarkFileCrops:
         self._template = template
 
     def crop(self, path: Path) -> AlignedFace | None:
-        """Return the crop of the image ``path``, or None when the file has no line for it."""
+        """Return the crop of the image ``path``, or None when no landmarks are known for it.
+
+        Raises:
+            CameraError: The image cannot be read.
+            InvalidInputError: The image does not lie under the folder, or its landmarks lie on
+                one spot.
+        """
         try:
             name = path.relative_to(self._images).as_posix()
         except ValueError as exc:
@@ -80,41 +87,23 @@ class DetectorCrops:
         self._template = template
 
     def crop(self, path: Path) -> AlignedFace | None:
-        """Return the crop of the image ``path``, or None when no face or no landmarks are found."""
+        """Return the crop of the image ``path``, or None.
+
+        None stands for no face, no landmarks, or landmarks that cannot be a face: what the
+        runtime rejects before alignment.
+
+        Raises:
+            CameraError: The image cannot be read.
+        """
         frame = read_image(path)
         detections = self._detector.detect(frame)
         if not detections:
             return None
         nearest = min(detections, key=lambda found: _distance_from_centre_px(found, frame))
         landmarks = self._landmark_finder.find(frame, nearest)
-        return None if landmarks is None else align(frame, landmarks.points_px, self._template)
-
-
-def read_image(path: Path) -> Frame:
-    """Return the JPEG or PNG file ``path`` as a frame.
-
-    Raises:
-        InvalidInputError: It cannot be read, is larger than 64 MiB, or is neither JPEG nor PNG.
-        MissingDependencyError: OpenCV is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as exc:
-        raise MissingDependencyError("opencv-contrib-python", extra="cpu") from exc
-    try:
-        too_large = path.stat().st_size > _MAX_IMAGE_BYTES
-        content = b"" if too_large else path.read_bytes()
-    except OSError as exc:
-        raise InvalidInputError(f"the image {path} cannot be read: {exc}") from exc
-    if too_large or not content.startswith(_MAGIC):
-        raise InvalidInputError(f"{path} is not a JPEG or PNG image of at most 64 MiB")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as exc:
-        raise InvalidInputError(f"the image {path} cannot be decoded: {exc}") from exc
-    if pixels is None:
-        raise InvalidInputError(f"the image {path} is damaged: it cannot be decoded")
-    return Frame(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), source=str(path))
+        if landmarks is None or not landmarks_are_plausible(landmarks.points_px, nearest.box):
+            return None
+        return align(frame, landmarks.points_px, self._template)
 
 
 def read_landmarks(path: str | os.PathLike[str]) -> dict[str, FloatArray]:

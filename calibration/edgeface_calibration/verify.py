@@ -48,7 +48,8 @@ def verify_bundle(
 
     Raises:
         InvalidInputError: Too few faces were found to leave mated and non-mated pairs in two
-            folds, or an image cannot be read.
+            folds.
+        CameraError: An image cannot be read.
         GateFailedError: An artefact gives no usable embeddings.
         BundleFormatError: The bundle has no such artefact.
         BackendError: An artefact cannot be loaded or run.

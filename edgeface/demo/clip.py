@@ -90,12 +90,12 @@ def _with_person(
     import cv2
 
     height, width = portrait.shape[:2]
-    # In by 15 % of the scene from the right edge, out again at its end.
-    inside = min(1.0, progress / 0.15, (1.0 - progress) / 0.15)
+    # In from the right edge over the first quarter of the scene, out again over the last.
+    inside = min(1.0, progress / 0.25, (1.0 - progress) / 0.25)
     scale = (0.62 + 0.12 * math.sin(2 * math.pi * progress)) * _SIZE.height_px / height * 1.25
     angle_deg = 7.0 * math.sin(4 * math.pi * progress)
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle_deg, scale)
-    x = _SIZE.width_px * (0.5 + 0.14 * math.sin(3 * math.pi * progress) + 0.75 * (1 - inside))
+    x = _SIZE.width_px * (0.5 + 0.14 * math.sin(3 * math.pi * progress) + 0.6 * (1 - inside) ** 2)
     matrix[:, 2] += (x - width / 2, _SIZE.height_px * 0.56 - height / 2)
     size = (_SIZE.width_px, _SIZE.height_px)
     placed = cv2.warpAffine(portrait, matrix, size, flags=cv2.INTER_AREA).astype(np.float32)

@@ -70,7 +70,8 @@ class MediaPipeTask:
         """Free the model; may be called twice."""
         task, self._task = self._task, None
         if task is not None:
-            task.close()
+            with caught_stderr():
+                task.close()
 
     def abandon(self) -> None:
         """Let go of the model without closing it.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from edgeface.quality import advice
 
 from edgeface.errors import EnrolmentError
+from edgeface.quality import advice
 from edgeface.types import OperatingPoint, RejectionReason, Template
 
 __all__ = ["EnrolmentReport", "RejectedImage", "require_one_person"]

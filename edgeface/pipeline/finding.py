@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgeface.detection.sanity import landmarks_are_plausible
-from edgeface.quality import QualityGateOptions, assess
-
 from edgeface.alignment import align
 from edgeface.detection.base import FaceDetector, LandmarkFinder
+from edgeface.detection.sanity import landmarks_are_plausible
 from edgeface.errors import InvalidInputError
+from edgeface.quality import QualityGateOptions, assess
 from edgeface.types import (
     AlignedFace,
     FaceDetection,

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TypeAlias
 
 import numpy as np
-from edgeface.quality import QualityGateOptions
 
 from edgeface.backends import open_backend
 from edgeface.bundle import Bundle, Manifest
@@ -23,6 +22,7 @@ from edgeface.gallery import Gallery, InMemoryGallery, SqliteGallery
 from edgeface.pipeline.enrolment import EnrolmentReport, RejectedImage, require_one_person
 from edgeface.pipeline.finding import FaceFinder, FoundFace, StageTimer
 from edgeface.pipeline.stream import FrameResult, Stream
+from edgeface.quality import QualityGateOptions
 from edgeface.types import (
     Event,
     Frame,

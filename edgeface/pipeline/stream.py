@@ -11,13 +11,15 @@ from edgeface.tracking import Tracker
 from edgeface.types import (
     Event,
     EventKind,
-    FaceDetection,
     Frame,
     IdentificationResult,
     Observation,
 )
 
-__all__ = ["FrameResult", "Stream"]
+__all__ = ["CONFIRMING_FRAMES", "FrameResult", "Stream"]
+
+CONFIRMING_FRAMES = 3
+"""Frames a track must be seen in before it is announced: a detector's slip lasts one or two."""
 
 ObserveFrame = Callable[[Frame, StageTimer], list[Observation]]
 
@@ -35,15 +37,18 @@ class FrameResult:
 @dataclass(slots=True)
 class _Track:
     decider: TrackDecider
-    announced: tuple[str, str | None] | None = None
+    frames_seen: int = 0
+    appeared: bool = False
+    said: tuple[str, str | None] | None = None
     last_frame: Frame | None = None
 
 
 class Stream:
     """Keeps the state of one source; ``observe`` finds and compares the faces of one frame.
 
-    ``APPEARED`` is said once for each track, ``IDENTIFIED`` each time what the track says
-    changes, ``LEFT`` when it ends. With ``stills`` every frame stands alone.
+    ``APPEARED`` is said once for each track, when it was seen in ``CONFIRMING_FRAMES`` frames;
+    ``IDENTIFIED`` each time what the track says changes; ``LEFT`` when a track that was announced
+    ends. With ``stills`` every frame stands alone and is announced at once.
     """
 
     def __init__(
@@ -59,7 +64,7 @@ class Stream:
         """Return what ``frame`` shows and leads to."""
         timer = StageTimer()
         seen = self._observe(frame, timer)
-        identities = self._tracker.update([_detection(entry) for entry in seen])
+        identities = self._tracker.update([entry.detection for entry in seen])
         ended = self._end(self._tracker.lost, frame)
         observations, events = [], []
         for entry, track_id in zip(seen, identities, strict=True):
@@ -78,33 +83,29 @@ class Stream:
     def _advance(
         self, track_id: int, entry: Observation, frame: Frame
     ) -> tuple[IdentificationResult | None, list[Event]]:
-        events = []
-        if track_id not in self._tracks:
-            self._tracks[track_id] = _Track(TrackDecider(self._options))
-            events.append(_event(EventKind.APPEARED, track_id, entry.result, frame))
-        track = self._tracks[track_id]
+        track = self._tracks.setdefault(track_id, _Track(TrackDecider(self._options)))
         track.last_frame = frame
+        track.frames_seen += 1
         result = track.decider.update(entry.result)
-        if result is not None:
-            said = (result.outcome.value, result.subject)
-            if said != track.announced:
-                track.announced = said
-                events.append(_event(EventKind.IDENTIFIED, track_id, result, frame))
+        if not (self._stills or track.frames_seen >= CONFIRMING_FRAMES):
+            return result, []
+        events = []
+        if not track.appeared:
+            track.appeared = True
+            events.append(_event(EventKind.APPEARED, track_id, result or entry.result, frame))
+        if result is not None and (result.outcome.value, result.subject) != track.said:
+            track.said = (result.outcome.value, result.subject)
+            events.append(_event(EventKind.IDENTIFIED, track_id, result, frame))
         return result, events
 
     def _end(self, track_ids: Sequence[int], frame: Frame | None) -> tuple[Event, ...]:
         events = []
         for track_id in track_ids:
             track = self._tracks.pop(track_id)
-            last = track.decider.result
-            where = frame or track.last_frame
-            if last is not None and where is not None:
+            last, where = track.decider.result, frame or track.last_frame
+            if track.appeared and last is not None and where is not None:
                 events.append(_event(EventKind.LEFT, track_id, last, where))
         return tuple(events)
-
-
-def _detection(observation: Observation) -> FaceDetection:
-    return observation.detection
 
 
 def _event(kind: EventKind, track_id: int, result: IdentificationResult, frame: Frame) -> Event:

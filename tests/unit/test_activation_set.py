@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeface.errors import ActivationSetError, InvalidInputError
+from edgeface.errors import ActivationSetError, CameraError, InvalidInputError
 from edgeface.types import AlignedFace, ImageArray
 from edgeface_calibration.activation_set import ActivationSetLimits, load_activation_set
 
@@ -33,7 +33,7 @@ class NamedCrops:
         if word == "empty":
             return None
         if word == "damaged":
-            raise InvalidInputError(f"{path} is damaged")
+            raise CameraError(f"{path} is damaged")
         pixels = face(int(rest or word))
         return AlignedFace(pixels + 3 if word == "brighter" else pixels, MATRIX)
 

@@ -5,18 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from edgeface.alignment import alignment_template
 from edgeface.bundle import Bundle
+from edgeface.camera.images import read_image
 from edgeface.cli.verify import verify
-from edgeface.errors import GateFailedError, InvalidInputError, OperatingPointError
+from edgeface.errors import CameraError, GateFailedError, InvalidInputError, OperatingPointError
 from edgeface.testing import FakeDetector, FakeLandmarkFinder
 from edgeface.types import AlignedFace, BoundingBox, FaceDetection, FaceLandmarks, Frame
-from edgeface_calibration.crops import DetectorCrops, LandmarkFileCrops, read_image, read_landmarks
+from edgeface_calibration.crops import DetectorCrops, LandmarkFileCrops, read_landmarks
 from edgeface_calibration.pairs import PairProtocol, parse_folds, read_folder, read_pairs
 from edgeface_calibration.verify import fit_report, verify_bundle
 from tests.builders import Behaviour, make_bundle, tiny_onnx
@@ -202,21 +202,22 @@ def test_detector_crops_take_the_face_nearest_the_centre(people: Path) -> None:
     assert source.crop(path) is None
 
 
-def test_images_are_read_as_rgb(tmp_path: Path) -> None:
-    import cv2
+def test_landmarks_that_cannot_be_a_face_give_no_crop(people: Path) -> None:
+    detection = FaceDetection(BoundingBox(40, 40, 80, 80), 0.9)
+    upside_down = FaceLandmarks((alignment_template(TEMPLATE) + 24)[[3, 4, 2, 0, 1]])
+    finder = FakeLandmarkFinder(lambda *_: upside_down)
+    source = DetectorCrops(FakeDetector([[detection]]), finder, TEMPLATE)
+    assert source.crop(people / "Person_000" / "Person_000_0001.jpg") is None
 
-    cv2.imwrite(str(tmp_path / "red.png"), np.full((4, 4, 3), (0, 0, 255), np.uint8))
-    assert read_image(tmp_path / "red.png").pixels[0, 0].tolist() == [255, 0, 0]
 
-
-@pytest.mark.parametrize(
-    "content", [None, b"", b"GIF89a", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n" + bytes(40)]
-)
-def test_file_that_is_no_image_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "x.jpg").write_bytes(content)
-    with pytest.raises(InvalidInputError, match=r"x\.jpg"):
-        read_image(tmp_path / "x.jpg")
+def test_damaged_image_is_named(tmp_path: Path, protocol: PairProtocol) -> None:
+    (tmp_path / "x.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "landmarks.txt").write_text(
+        "x.jpg\t" + "\t".join(map(str, alignment_template(TEMPLATE).ravel())) + "\n"
+    )
+    source = LandmarkFileCrops(tmp_path / "landmarks.txt", tmp_path, TEMPLATE)
+    with pytest.raises(CameraError, match=r"x\.jpg"):
+        source.crop(tmp_path / "x.jpg")
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ class ReadLimits:
     """What a file may cost its reader; beyond a limit it is refused as unsafe.
 
     The defaults leave room for training checkpoints of the largest face backbones: IR-100 with the
-    two moments of Adam has 65 million x 3 x 4 bytes = 0.8 GB. A state dict takes about 40 opcodes
-    for each tensor, a whole module about 90.
+    two moments of Adam has 65 million x 3 x 4 bytes = 0.8 GB. A state dict takes about 35 opcodes
+    for each tensor, a whole module about 80.
 
     Attributes:
         max_file_bytes: Size of the file, which is read whole.
