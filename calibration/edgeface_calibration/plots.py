@@ -59,7 +59,7 @@ def save_score_histogram(
         panel.set_xlabel("cosine similarity")
         # Room above the bars, so that the legend covers none of them.
         panel.margins(y=0.45)
-        panel.legend(loc="upper left", fontsize=8, ncols=2)
+        panel.legend(loc="upper left", fontsize=8, ncols=2, framealpha=1)
         panel.grid(alpha=0.25)
     panels[0].set_ylabel("pairs of the kind, %")
     figure.suptitle(f"Scores of {report.bundle} on {report.protocol.name}")

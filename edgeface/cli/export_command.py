@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,10 +82,9 @@ def _loader(folder: Path) -> Any:
         from edgeface_calibration.activation_set import load_activation_set
         from edgeface_calibration.crops import DetectorCrops
 
-        crops = DetectorCrops(
-            AutoRangeDetector(), MediaPipeLandmarkFinder(), network.alignment_template
-        )
-        loaded = load_activation_set(folder, crops, progress=_bar)
+        with closing(AutoRangeDetector()) as detector, closing(MediaPipeLandmarkFinder()) as finder:
+            crops = DetectorCrops(detector, finder, network.alignment_template)
+            loaded = load_activation_set(folder, crops, progress=_bar)
         for line in loaded.notes:
             note(line)
         return loaded.crops

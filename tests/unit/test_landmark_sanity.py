@@ -1,0 +1,94 @@
+"""Whether five points can be a face, and what is derived from points and matrices."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgeface.alignment import alignment_template
+from edgeface.detection import (
+    detector_points,
+    four_alignment_points,
+    head_angles_deg,
+    landmarks_are_plausible,
+)
+from edgeface.errors import InvalidInputError
+from edgeface.types import BoundingBox, FaceDetection, FloatArray
+
+BOX = BoundingBox(16, 26, 80, 80)
+FACE = alignment_template("arcface-112x112")
+CENTRE = np.array(BOX.centre_px)
+
+
+def turned(degrees: float) -> FloatArray:
+    angle = math.radians(degrees)
+    matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    return ((FACE - CENTRE) @ matrix.T + CENTRE).astype(np.float32)
+
+
+def narrowed(share: float) -> FloatArray:
+    return ((FACE - CENTRE) * [share, 1] + CENTRE).astype(np.float32)
+
+
+def with_value(value: float) -> FloatArray:
+    points = FACE.copy()
+    points[2, 0] = value
+    return points
+
+
+@pytest.mark.parametrize(
+    ("points", "plausible"),
+    [
+        pytest.param(FACE, True, id="upright"),
+        pytest.param(turned(90), True, id="lying"),
+        pytest.param(turned(180), True, id="upside down"),
+        pytest.param(narrowed(0.35), True, id="profile"),
+        pytest.param(FACE[[1, 0, 2, 4, 3]], False, id="eyes swapped"),
+        pytest.param(FACE[[3, 4, 2, 0, 1]], False, id="mouth above eyes"),
+        pytest.param(narrowed(0.0), False, id="on a line"),
+        pytest.param(np.repeat(FACE[:1], 5, 0), False, id="identical"),
+        pytest.param(FACE + 60, False, id="beside the box"),
+        pytest.param(FACE * 0.05 + CENTRE.astype(np.float32), False, id="tiny"),
+        pytest.param(with_value(math.nan), False, id="nan"),
+        pytest.param(with_value(math.inf), False, id="infinite"),
+        pytest.param(np.zeros((5, 2), np.float32), False, id="zeros"),
+        pytest.param(FACE[:4], False, id="four points"),
+    ],
+)
+def test_only_points_of_a_face_inside_its_box_are_plausible(
+    points: FloatArray, plausible: bool
+) -> None:
+    assert landmarks_are_plausible(points, BOX) is plausible
+
+
+@pytest.mark.parametrize("axis", ["yaw", "pitch", "roll"])
+@pytest.mark.parametrize("angle", [-40.0, 0.0, 25.0])
+def test_the_angles_of_a_rotation_are_given_back(axis: str, angle: float) -> None:
+    a = math.radians(angle)
+    cos, sin = math.cos(a), math.sin(a)
+    matrix = np.eye(4)
+    # x right, y up, z to the viewer: right, up and clockwise are positive for us.
+    matrix[:3, :3] = {
+        "yaw": [[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]],
+        "pitch": [[1, 0, 0], [0, cos, sin], [0, -sin, cos]],
+        "roll": [[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]],
+    }[axis]
+    expected = {"yaw": (angle, 0, 0), "pitch": (0, angle, 0), "roll": (0, 0, angle)}[axis]
+    assert head_angles_deg(matrix) == pytest.approx(expected, abs=1e-9)
+
+
+def test_four_points_are_eyes_nose_and_the_centre_of_the_mouth() -> None:
+    four = four_alignment_points(FACE)
+    np.testing.assert_array_equal(four[:3], FACE[:3])
+    np.testing.assert_allclose(four[3], (FACE[3] + FACE[4]) / 2)
+    six = np.arange(12, dtype=np.float32).reshape(6, 2)
+    np.testing.assert_array_equal(four_alignment_points(six), six[:4])
+    with pytest.raises(InvalidInputError):
+        four_alignment_points(FACE[:3])
+
+
+def test_key_points_of_another_detector_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="has 0"):
+        detector_points(FaceDetection(BOX, 0.9))
