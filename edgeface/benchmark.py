@@ -135,7 +135,9 @@ def bench_path(recognizer: Recognizer, clip: str | Path, *, max_frames: int = 30
     Raises:
         CameraError: The clip cannot be read.
     """
-    totals, stages, faces = [], {}, 0
+    totals: list[float] = []
+    stages: dict[str, float] = {}
+    faces = 0
     cpu_started = time.process_time()
     for result in recognizer.observe(clip):
         totals.append(sum(result.times_ms.values()))

@@ -93,6 +93,8 @@ class AssetFetcher:
             path = self._try(source, asset, problems)
             if path is not None:
                 return FoundAsset(asset, AssetState.CACHED, path)
+        if asset.stand_in:
+            problems.append(f"{asset.stand_in} does the same job and may be fetched by its name")
         raise AssetMissingError(f"{asset.name} could not be fetched; " + "; ".join(problems))
 
     def fetch_or_stand_in(self, asset: Asset) -> FoundAsset:

@@ -65,16 +65,16 @@ class Stream:
         timer = StageTimer()
         seen = self._observe(frame, timer)
         identities = self._tracker.update([entry.detection for entry in seen])
-        ended = self._end(self._tracker.lost, frame)
-        observations, events = [], []
+        events = list(self._end(self._tracker.lost, frame))
+        observations = []
         for entry, track_id in zip(seen, identities, strict=True):
             result, happened = self._advance(track_id, entry, frame)
             observations.append(replace(entry, track_id=track_id, track_result=result))
             events += happened
         if self._stills:
-            ended += self._end(self._tracker.finish(), frame)
+            events += self._end(self._tracker.finish(), frame)
         timer.stage("decide")
-        return FrameResult(frame, tuple(observations), (*ended, *events), timer.total_ms)
+        return FrameResult(frame, tuple(observations), tuple(events), timer.total_ms)
 
     def finish(self) -> tuple[Event, ...]:
         """Return the events of the tracks that end with the stream."""

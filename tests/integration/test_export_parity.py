@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edgeface.types import ImageArray
@@ -43,16 +44,10 @@ CHECKPOINTS = [
         "arcface-112x96",
         Preprocessing.uniform("RGB", 127.5, 128),
     ),
-    (
-        "arcface-mobilefacenet-pruned-512d-whole-module-xuexingyu24.pt",
-        "mobilefacenet-insightface-pytorch",
-        "arcface-112x112",
-        Preprocessing.uniform("RGB", 127.5, 127.5),
-    ),
 ]
 
 
-def torch_embeddings(recognition: Recognition, state: dict, crops: ImageArray) -> np.ndarray:
+def torch_embeddings(recognition: Recognition, state: dict, crops: ImageArray) -> npt.NDArray[np.float32]:
     """Unit embeddings by PyTorch in float32, with the preprocessing written out once more."""
     from tests.reference.mobilefacenets import REFERENCES
 
@@ -64,7 +59,8 @@ def torch_embeddings(recognition: Recognition, state: dict, crops: ImageArray) -
     values = (pixels - torch.tensor(spec.mean)) / torch.tensor(spec.scale)
     with torch.no_grad():
         features = module(values.permute(0, 3, 1, 2))
-    return torch.nn.functional.normalize(features).numpy()
+    rows: npt.NDArray[np.float32] = torch.nn.functional.normalize(features).numpy()
+    return rows
 
 
 @pytest.mark.integration

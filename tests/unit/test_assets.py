@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import json
 import os
-import struct
 import subprocess
 import sys
 import threading
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-from typer.testing import CliRunner
 
 from edgeface.assets import (
     ASSETS,
@@ -34,14 +27,11 @@ from edgeface.assets import (
     asset_path,
     asset_state,
     cache_folder,
-    known_asset,
 )
 from edgeface.assets.download import https_opener
-from edgeface.assets.flatbuffer import Ints, Octets, Refs, Table, View, with_new_head
-from edgeface.assets.landmarker_bundle import join_landmark_outputs
 from edgeface.assets.wheel import wheel_members
-from edgeface.cli.assets import assets_app
 from edgeface.errors import AssetIntegrityError, AssetMissingError, InvalidInputError
+from tests.https_server import OverLocalHttp, Server, running_server
 
 CONTENT = bytes(range(256)) * 400
 MEMBER = WheelMember(
@@ -68,74 +58,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-# --- a server ---
-
-
-class Server(BaseHTTPRequestHandler):
-    """Serves ``content``, with Range; may stop early, redirect, or ignore the Range."""
-
-    content: ClassVar[bytes] = CONTENT
-    stop_after: ClassVar[int | None] = None
-    heed_range: ClassVar[bool] = True
-    redirect_to: ClassVar[str | None] = None
-    ranges: ClassVar[list[str | None]] = []
-
-    def do_GET(self) -> None:
-        cls = type(self)
-        cls.ranges.append(self.headers.get("Range"))
-        if cls.redirect_to:
-            self.send_response(302)
-            self.send_header("Location", cls.redirect_to)
-            self.end_headers()
-            return
-        start = self._start()
-        if start and start >= len(cls.content):
-            self.send_error(416)
-            return
-        body = cls.content[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(cls.content) - 1}/*")
-        self.end_headers()
-        self.wfile.write(body[: cls.stop_after])
-
-    def _start(self) -> int:
-        asked = self.headers.get("Range") if type(self).heed_range else None
-        return int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
-class OverLocalHttp(urllib.request.HTTPHandler):
-    """Sends https requests to a local server in the clear: what a test can have of https."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self._port = port
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        req.host = f"127.0.0.1:{self._port}"
-        return self.do_open(http.client.HTTPConnection, req)
-
-
 @pytest.fixture
 def server() -> Iterator[type[Server]]:
-    handler = type("Handler", (Server,), {"ranges": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        handler.port = running.server_address[1]
-        yield handler
-        running.shutdown()
-        thread.join()
+    with running_server(CONTENT) as running:
+        yield running
 
 
 def official(server: type[Server], **changes: object) -> AssetFetcher:
     opener = https_opener()
-    opener.handle_open["https"] = [OverLocalHttp(server.port)]  # type: ignore[attr-defined]
-    opener.handle_open["https"][0].add_parent(opener)
+    handler = OverLocalHttp(server.port)
+    handler.add_parent(opener)
+    opener.handle_open["https"] = [handler]  # type: ignore[attr-defined]
     options = FetchOptions(source=FetchSource.OFFICIAL, opener=opener)
     return AssetFetcher(replace(options, **changes))  # type: ignore[arg-type]
 
@@ -461,95 +394,3 @@ def test_the_stand_in_is_fetched_when_the_asset_cannot_be_had() -> None:
     options = FetchOptions(source=FetchSource.INDEX, wheel_source=source)
     with AssetFetcher(options) as fetcher:
         assert fetcher.fetch_or_stand_in(better).asset is ASSET
-
-
-# --- the head put in front of a model file ---
-
-
-def small_model() -> bytes:
-    """A model file of the attention mesh's shape: seven outputs and no operators."""
-    tensors = [Table({0: Ints((1, k)), 2: 0, 3: Octets(b"t")}) for k in range(7)]
-    graph = Table({0: Refs(tuple(tensors)), 1: Ints((0,)), 2: Ints(tuple(range(7))), 3: Refs(())})
-    root = Table(
-        {0: 3, 1: Refs((Table({3: 0}),)), 2: Refs((graph,)), 4: Refs((Table({0: Octets(b"")}),))}
-    )
-    return with_new_head(b"", root, b"TFL3")
-
-
-def test_the_joined_model_keeps_the_old_bytes_and_has_two_outputs() -> None:
-    old = small_model()
-    new = join_landmark_outputs(old)
-    assert new.endswith(old)
-    assert (len(new) - len(old)) % 16 == 0
-    assert new[4:8] == b"TFL3"
-    view = View(new)
-    root = view.target(0)
-    (graph,) = view.refs(root, 2)
-    assert view.ints(graph.at, 2) == (9, 6)
-    join, gather = (operator.at for operator in view.refs(graph.at, 3))
-    assert view.ints(join, 1) == (0, 1, 4, 5)
-    assert view.ints(gather, 1) == (7, 8)
-    assert len(view.refs(root, 1)) == 3
-    index = view.refs(root, 4)[1].at
-    (length,) = struct.unpack_from("<I", new, view.target(view.field(index, 0) or 0))
-    assert length == 4 * 1434
-
-
-def test_joining_is_the_same_every_time() -> None:
-    assert join_landmark_outputs(small_model()) == join_landmark_outputs(small_model())
-
-
-@pytest.mark.parametrize("cut", [0, 4, 40, 120])
-def test_a_truncated_model_file_is_refused(cut: int) -> None:
-    with pytest.raises(AssetIntegrityError):
-        join_landmark_outputs(small_model()[:cut])
-
-
-# --- the command line ---
-
-
-def test_list_names_every_asset_and_its_state() -> None:
-    result = CliRunner().invoke(assets_app, ["list", "--json"])
-    assert result.exit_code == 0
-    listed = json.loads(result.stdout)["assets"]
-    assert {each["name"]: each["state"] for each in listed} == dict.fromkeys(ASSETS, "missing")
-
-
-def test_verify_says_no_when_something_is_missing() -> None:
-    assert CliRunner().invoke(assets_app, ["verify"]).exit_code == 1
-
-
-def test_verify_is_content_with_a_stand_in_and_not_with_damage(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache.mkdir()
-    for name, asset in list(ASSETS.items()):
-        monkeypatch.setitem(ASSETS, name, replace(ASSET, name=name, stand_in=asset.stand_in))
-        if name != "face_landmarker.task":
-            (cache / name).write_bytes(CONTENT)
-    assert CliRunner().invoke(assets_app, ["verify"]).exit_code == 0
-    (cache / "face_landmarker.task").write_bytes(b"damaged")
-    result = CliRunner().invoke(assets_app, ["verify"])
-    assert result.exit_code == 1
-    assert "damaged" in result.stdout
-
-
-def test_fetch_takes_names_and_reports_them(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EDGEFACE_ASSETS", str(tmp_path))
-    (tmp_path / ASSET.name).write_bytes(CONTENT)
-    result = CliRunner().invoke(assets_app, ["fetch", ASSET.name, "--source", "offline", "--json"])
-    assert result.exit_code == 0, result.output
-    (row,) = json.loads(result.stdout)["assets"]
-    assert (row["state"], row["path"]) == ("cached", str(cache / ASSET.name))
-
-
-def test_fetch_of_an_unknown_name_is_the_users_mistake() -> None:
-    result = CliRunner().invoke(assets_app, ["fetch", "nothing"])
-    assert isinstance(result.exception, InvalidInputError)
-    assert result.exception.exit_code == 2
-
-
-def test_the_real_table_is_what_the_runtime_asks_for() -> None:
-    assert known_asset("face_landmarker.task").stand_in == "face_landmarker_legacy.task"

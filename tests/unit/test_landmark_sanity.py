@@ -18,18 +18,18 @@ from edgeface.errors import InvalidInputError
 from edgeface.types import BoundingBox, FaceDetection, FloatArray
 
 BOX = BoundingBox(16, 26, 80, 80)
-FACE = alignment_template("arcface-112x112")
+FACE = np.asarray(alignment_template("arcface-112x112"), np.float32)
 CENTRE = np.array(BOX.centre_px)
 
 
 def turned(degrees: float) -> FloatArray:
     angle = math.radians(degrees)
     matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    return ((FACE - CENTRE) @ matrix.T + CENTRE).astype(np.float32)
+    return np.asarray((FACE - CENTRE) @ matrix.T + CENTRE, np.float32)
 
 
 def narrowed(share: float) -> FloatArray:
-    return ((FACE - CENTRE) * [share, 1] + CENTRE).astype(np.float32)
+    return np.asarray((FACE - CENTRE) * [share, 1] + CENTRE, np.float32)
 
 
 def with_value(value: float) -> FloatArray:
@@ -70,11 +70,12 @@ def test_the_angles_of_a_rotation_are_given_back(axis: str, angle: float) -> Non
     cos, sin = math.cos(a), math.sin(a)
     matrix = np.eye(4)
     # x right, y up, z to the viewer: right, up and clockwise are positive for us.
-    matrix[:3, :3] = {
+    rotations: dict[str, list[list[float]]] = {
         "yaw": [[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]],
         "pitch": [[1, 0, 0], [0, cos, sin], [0, -sin, cos]],
         "roll": [[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]],
-    }[axis]
+    }
+    matrix[:3, :3] = np.array(rotations[axis])
     expected = {"yaw": (angle, 0, 0), "pitch": (0, angle, 0), "roll": (0, 0, angle)}[axis]
     assert head_angles_deg(matrix) == pytest.approx(expected, abs=1e-9)
 

@@ -26,7 +26,7 @@ from edgeface.types import (
 
 SIDE = 112
 DETECTION = FaceDetection(BoundingBox(16, 16, 80, 80), 0.95)
-LANDMARKS = FaceLandmarks(alignment_template("arcface-112x112"))
+LANDMARKS = FaceLandmarks(np.asarray(alignment_template("arcface-112x112"), np.float32))
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
 
