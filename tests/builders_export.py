@@ -44,12 +44,14 @@ class Widths:
     stem: int = 16
     stages: tuple[int, int, int] = (16, 24, 24)
     hidden: tuple[int, int, int] = (24, 32, 32)
+    hidden_strided: tuple[int, int, int] = (24, 32, 40)
     last: int = 48
     embedding: int = 32
     kernel: tuple[int, int] = (7, 7)
 
 
-STANDARD = Widths(64, (64, 128, 128), (128, 256, 256), 512, 128)
+STANDARD = Widths(64, (64, 128, 128), (128, 256, 256), (128, 256, 512), 512, 128)
+"""Those of the paper's table 1."""
 
 
 def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> FloatArray:
@@ -174,7 +176,7 @@ def _settled(layout_name: str, kernel: tuple[int, int], seed: int) -> State:
     layout = MOBILEFACENETS[layout_name]
     state = random_state(layout, widths=Widths(kernel=kernel), seed=seed)
     network = layout.build(state)
-    crops = synthetic_crops(24, network.crop_size, seed=seed + 1)
+    crops = synthetic_crops(16, network.crop_size, seed=seed + 1)
     settle(network, crops, state)
     return state
 
@@ -243,15 +245,18 @@ def _bias(values: npt.NDArray[np.floating] | None, axes: int) -> npt.NDArray[np.
 
 
 def _convolve(x: npt.NDArray[np.float64], layer: Conv) -> npt.NDArray[np.float64]:
-    pad, groups = (layer.padding, layer.padding), layer.groups
+    pad, step = (layer.padding, layer.padding), layer.stride
     padded = np.pad(x, ((0, 0), (0, 0), pad, pad))
-    out, per_group, *kernel = layer.weight.shape
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, (2, 3))
-    windows = windows[:, :, :: layer.stride, :: layer.stride]
+    out, per_group, height, width = layer.weight.shape
+    weight = layer.weight.astype(np.float64).reshape(layer.groups, -1, per_group, height, width)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), (2, 3))
+    windows = windows[:, :, ::step, ::step]
     n, _, rows, columns = windows.shape[:4]
-    grouped = windows.reshape(n, groups, per_group, rows, columns, *kernel)
-    weight = layer.weight.astype(np.float64).reshape(groups, out // groups, per_group, *kernel)
-    y = np.einsum("ngcrxij,gocij->ngorx", grouped, weight, optimize=True)
+    shape = (n, layer.groups, per_group, rows * columns)
+    y = np.zeros((n, layer.groups, weight.shape[1], rows * columns))
+    for i, j in np.ndindex(height, width):
+        tap = windows[..., i, j].reshape(shape)
+        y += weight[:, :, 0, i, j, None] * tap if per_group == 1 else weight[..., i, j] @ tap
     return y.reshape(n, out, rows, columns) + _bias(layer.bias, 3)
 
 
@@ -264,7 +269,8 @@ def _shapes(
     if layout.separable:
         yield layout.separable, (width, width, 1, 1)
     for block, stage in _stages(layout.blocks):
-        hidden, out = widths.hidden[stage], widths.stages[stage]
+        choices = widths.hidden if block.stride == 1 else widths.hidden_strided
+        hidden, out = choices[stage], widths.stages[stage]
         yield layout.expand.under(block.prefix), (hidden, width, 1, 1)
         yield layout.depthwise.under(block.prefix), (hidden, 1, 3, 3)
         yield layout.project.under(block.prefix), (out, hidden, 1, 1)

@@ -47,7 +47,9 @@ CHECKPOINTS = [
 ]
 
 
-def torch_embeddings(recognition: Recognition, state: dict, crops: ImageArray) -> npt.NDArray[np.float32]:
+def torch_embeddings(
+    recognition: Recognition, state: dict, crops: ImageArray
+) -> npt.NDArray[np.float32]:
     """Unit embeddings by PyTorch in float32, with the preprocessing written out once more."""
     from tests.reference.mobilefacenets import REFERENCES
 
