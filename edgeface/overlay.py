@@ -20,6 +20,7 @@ from edgeface.types import (
     Observation,
     Outcome,
     RejectionReason,
+    Size,
 )
 
 __all__ = ["REASON_TEXT", "contact_sheet", "draw", "drawable_text"]
@@ -65,6 +66,7 @@ _SHEET_COLOUR: _Colour = (28, 30, 34)
 # 3 % of the height is 14 px at 480p and 32 px at 1080p; below 11 px the font is not readable.
 _TEXT_HEIGHT_SHARE = 0.03
 _MIN_TEXT_PX = 11
+_MAX_TITLE_PX = 14
 # Capitals of the Hershey fonts are 22 px high at scale 1.
 _FONT_UNIT_PX = 22.0
 _MAX_TITLE_LENGTH = 28
@@ -110,8 +112,8 @@ def contact_sheet(
 ) -> ImageArray:
     """Return one RGB picture of all ``crops``, row by row, each with its title below.
 
-    Crops are (height, width, 3) uint8 RGB of any size; each is scaled into a square of
-    ``cell_px``.
+    Crops are (height, width, 3) uint8 RGB of any size; each is scaled into a cell that is
+    ``cell_px`` wide, and as high as the highest of them needs, at most a square.
 
     Raises:
         InvalidInputError: No crop, not one title for each, or a size below 1.
@@ -123,17 +125,19 @@ def contact_sheet(
             f"1; got {len(crops)} crops, {len(titles)} titles, {columns} and {cell_px}"
         )
     columns = min(columns, len(crops))
-    text_px = max(_MIN_TEXT_PX, cell_px // 12)
+    text_px = max(_MIN_TEXT_PX, min(cell_px // 12, _MAX_TITLE_PX))
+    tallest = max(crop.shape[0] / crop.shape[1] for crop in crops)
+    cell_height_px = max(1, round(cell_px * min(1.0, tallest)))
     gap, rows = text_px // 2, -(-len(crops) // columns)
-    step_x, step_y = cell_px + gap, cell_px + 2 * text_px + gap
+    step_x, step_y = cell_px + gap, cell_height_px + 2 * text_px + gap
     sheet = np.empty((rows * step_y + gap, columns * step_x + gap, 3), np.uint8)
     sheet[:] = _SHEET_COLOUR
     canvas = _Canvas(sheet, _opencv())
     for index, (crop, title) in enumerate(zip(crops, titles, strict=True)):
         left, top = gap + index % columns * step_x, gap + index // columns * step_y
-        canvas.paste(Frame(crop).pixels, left, top, cell_px)
+        canvas.paste(Frame(crop).pixels, left, top, Size(cell_px, cell_height_px))
         text = canvas.fit(drawable_text(title), text_px, cell_px)
-        canvas.text(text, left, top + cell_px + round(1.4 * text_px), text_px, _TEXT_COLOUR)
+        canvas.text(text, left, top + cell_height_px + round(1.4 * text_px), text_px, _TEXT_COLOUR)
     return canvas.pixels
 
 
@@ -233,14 +237,14 @@ class _Canvas:
             text = text.removesuffix("..")[:-1].rstrip() + ".." if len(text) > 3 else text[:-1]
         return text
 
-    def paste(self, picture: ImageArray, left: int, top: int, cell_px: int) -> None:
-        """Draw ``picture``, scaled to fit, in the middle of a square cell."""
+    def paste(self, picture: ImageArray, left: int, top: int, cell: Size) -> None:
+        """Draw ``picture``, scaled to fit, in the middle of a cell."""
         height, width = picture.shape[:2]
-        scale = cell_px / max(height, width)
+        scale = min(cell.width_px / width, cell.height_px / height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         method = self._cv2.INTER_AREA if scale < 1 else self._cv2.INTER_LINEAR
         scaled = self._cv2.resize(picture, size, interpolation=method)
-        x, y = left + (cell_px - size[0]) // 2, top + (cell_px - size[1]) // 2
+        x, y = left + (cell.width_px - size[0]) // 2, top + (cell.height_px - size[1]) // 2
         self.pixels[y : y + size[1], x : x + size[0]] = scaled
 
 

@@ -92,7 +92,7 @@ def small_network(
     preprocessing: Preprocessing | None = None,
     ceiling: float | None = 6.0,
     linear: bool = False,
-    groups: int = 4,
+    groups: int = 1,
     embedding: int = 8,
     crop: Size = Size(12, 16),  # noqa: B008 - frozen
 ) -> Network:

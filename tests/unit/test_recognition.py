@@ -106,6 +106,8 @@ def torch_rows(found: Recognition, state: State, crops: Any) -> FloatArray:
     module = REFERENCES[found.layout.name](tensors)
     module.load_state_dict(tensors, strict=True)
     module.eval()
+    # For tensors this small, handing out work costs more than the work.
+    torch.set_num_threads(1)
     spec = found.network.preprocessing
     values = (torch.from_numpy(crops).float() - torch.tensor(spec.mean)) / torch.tensor(spec.scale)
     with torch.no_grad():
