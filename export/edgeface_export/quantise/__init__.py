@@ -52,7 +52,7 @@ class Quantised:
             "int8_nodes": list(self.placement.nodes),
             "kept_float": self.placement.kept_float,
             "ranges": {
-                name: {"magnitude": entry.magnitude, "method": entry.method}
+                name: {"low": entry.low, "high": entry.high, "method": entry.method}
                 for name, entry in self.ranges.items()
             },
         }

@@ -50,8 +50,10 @@ def data_free_ranges(
         if name not in moments:
             raise ArchitectureError(f"{name}: no BatchNorm before it tells its range")
         mean, deviation = moments[name]
-        magnitude = float((np.abs(mean) + deviations * deviation).max())
-        ranges[name] = TensorRange(min(magnitude, _bound(network, name)), "batchnorm")
+        floor, ceiling = _bounds(network, name)
+        low = max(floor, float((mean - deviations * deviation).min()))
+        high = min(ceiling, float((mean + deviations * deviation).max()))
+        ranges[name] = TensorRange(min(0.0, low), max(0.0, high), "batchnorm")
     ranges.update({name: _input_range(network) for name in tensors if name == INPUT})
     return ranges
 
@@ -84,7 +86,7 @@ def _moments_after(
     if isinstance(layer, PRelu):
         return _after_prelu(*before, layer.slope.astype(np.float64))
     if isinstance(layer, Relu):
-        # A ceiling only shrinks the moments; the range is cut to it in `_bound`.
+        # A ceiling only shrinks the moments; the range is cut to it in `_bounds`.
         return _after_prelu(*before, np.zeros_like(before[0]))
     return before
 
@@ -108,20 +110,20 @@ def _after_prelu(
     return new_mean, np.sqrt(np.maximum(variance, 0.0))
 
 
-def _bound(network: Network, tensor: str) -> float:
-    """Return the largest magnitude that ``tensor`` can have by construction."""
+def _bounds(network: Network, tensor: str) -> tuple[float, float]:
+    """Return the smallest and largest value that ``tensor`` can have by construction."""
     for layer in network.layers:
-        if layer.name == tensor and isinstance(layer, Relu) and layer.ceiling is not None:
-            return layer.ceiling
-    return math.inf
+        if layer.name == tensor and isinstance(layer, Relu):
+            return 0.0, math.inf if layer.ceiling is None else layer.ceiling
+    return -math.inf, math.inf
 
 
 def _input_range(network: Network) -> TensorRange:
     """Return the exact range of the preprocessed crop."""
     spec = network.preprocessing
     ends = [
-        abs((pixel - mean) / scale)
+        (pixel - mean) / scale
         for mean, scale in zip(spec.mean, spec.scale, strict=True)
         for pixel in (0.0, 255.0)
     ]
-    return TensorRange(max(ends), "exact")
+    return TensorRange(min(0.0, *ends), max(0.0, *ends), "exact")

@@ -1,8 +1,8 @@
 """Ranges of activations from pictures, in two passes with fixed memory.
 
 The first pass keeps the smallest and largest value of each tensor; the second fills a histogram
-of absolute values of each between zero and its largest. No activation outlives its batch, so
-memory does not grow with the number of pictures.
+of each between the two. No activation outlives its batch, so memory does not grow with the
+number of pictures.
 """
 
 from __future__ import annotations
@@ -29,14 +29,20 @@ _METHODS = ("minmax", "percentile")
 
 @dataclass(frozen=True, slots=True)
 class TensorRange:
-    """The magnitude that INT8's 127 stands for, and what set it."""
+    """The values from ``low`` to ``high`` that integers must cover, and what set them."""
 
-    magnitude: float
+    low: float
+    high: float
     method: str
 
     @property
+    def magnitude(self) -> float:
+        """The magnitude that symmetric INT8's 127 stands for."""
+        return max(abs(self.low), abs(self.high))
+
+    @property
     def scale(self) -> float:
-        """The step between two INT8 values."""
+        """The step between two values of symmetric INT8."""
         return self.magnitude / 127.0
 
 
@@ -66,12 +72,12 @@ def collect_ranges(
     if len(crops) == 0:
         raise ActivationSetError("no picture to measure ranges on")
     session = EmbeddingSession(_with_outputs(model, tensors), outputs=tensors)
-    largest = _largest_magnitudes(session, tensors, progress(list(_batches(crops))))
+    extremes = _extremes(session, tensors, progress(list(_batches(crops))))
     if method == "minmax":
-        return {name: TensorRange(value, method) for name, value in largest.items()}
-    counts = _histograms(session, largest, progress(list(_batches(crops))))
+        return {name: TensorRange(*ends, method) for name, ends in extremes.items()}
+    counts = _histograms(session, extremes, progress(list(_batches(crops))))
     return {
-        name: TensorRange(_magnitude_at(counts[name], largest[name], percentile), method)
+        name: TensorRange(*_ends_at(counts[name], extremes[name], percentile), method)
         for name in tensors
     }
 
@@ -91,38 +97,50 @@ def _batches(crops: ImageArray) -> Iterator[ImageArray]:
         yield crops[start : start + BATCH]
 
 
-def _largest_magnitudes(
+def _extremes(
     session: EmbeddingSession, tensors: Sequence[str], batches: Iterable[ImageArray]
-) -> dict[str, float]:
-    largest = dict.fromkeys(tensors, 0.0)
+) -> dict[str, tuple[float, float]]:
+    ends = dict.fromkeys(tensors, (0.0, 0.0))
     for batch in batches:
         for name, values in zip(tensors, session.run(batch), strict=True):
             # max and min keep NaN, so a NaN anywhere arrives here.
-            magnitude = float(max(values.max(), -values.min()))
-            if not np.isfinite(magnitude):
+            low, high = float(values.min()), float(values.max())
+            if not (np.isfinite(low) and np.isfinite(high)):
                 raise ActivationSetError(
                     f"tensor {name!r} is NaN or infinite on the pictures given"
                 )
-            largest[name] = max(largest[name], magnitude)
-    for name, magnitude in largest.items():
-        if magnitude <= 0.0:
+            ends[name] = min(ends[name][0], low), max(ends[name][1], high)
+    for name, (low, high) in ends.items():
+        if low == high:
             raise ActivationSetError(f"tensor {name!r} is zero on every picture given")
-    return largest
+    return ends
 
 
 def _histograms(
-    session: EmbeddingSession, largest: Mapping[str, float], batches: Iterable[ImageArray]
+    session: EmbeddingSession,
+    extremes: Mapping[str, tuple[float, float]],
+    batches: Iterable[ImageArray],
 ) -> dict[str, npt.NDArray[np.int64]]:
-    counts = {name: np.zeros(BINS, np.int64) for name in largest}
+    counts = {name: np.zeros(BINS, np.int64) for name in extremes}
     for batch in batches:
-        for name, values in zip(largest, session.run(batch), strict=True):
-            bins = np.abs(values).ravel() * np.float32(BINS / largest[name])
+        for (name, (low, high)), values in zip(extremes.items(), session.run(batch), strict=True):
+            bins = (values.ravel() - np.float32(low)) * np.float32(BINS / (high - low))
             indices = np.minimum(bins.astype(np.int32), BINS - 1)
             counts[name] += np.bincount(indices, minlength=BINS)
     return counts
 
 
-def _magnitude_at(counts: npt.NDArray[np.int64], largest: float, percentile: float) -> float:
+def _ends_at(
+    counts: npt.NDArray[np.int64], extremes: tuple[float, float], percentile: float
+) -> tuple[float, float]:
+    """Return the ends that ``percentile`` % of the values lie between, half of the rest beyond each.
+
+    Zero always lies within: padding is zero and must stay exact.
+    """
+    low, high = extremes
     share = np.cumsum(counts) / counts.sum()
-    edge = int(np.searchsorted(share, percentile / 100.0)) + 1
-    return largest * min(edge, BINS) / BINS
+    outside = (1.0 - percentile / 100.0) / 2
+    first = int(np.searchsorted(share, outside, side="right"))
+    last = int(np.searchsorted(share, 1.0 - outside)) + 1
+    step = (high - low) / BINS
+    return min(0.0, low + first * step), max(0.0, low + min(last, BINS) * step)

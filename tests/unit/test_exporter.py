@@ -1,0 +1,408 @@
+"""Whole exports of checkpoints with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeface.bundle import Bundle
+from edgeface.errors import (
+    ActivationSetError,
+    ArchitectureError,
+    CheckpointError,
+    GateFailedError,
+    InvalidInputError,
+)
+from edgeface.types import ImageArray, Size
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+safetensors = pytest.importorskip("safetensors.numpy")
+
+from edgeface_export import (  # noqa: E402
+    ExportOptions,
+    ExportResult,
+    export_checkpoint,
+    exporter,
+    inspect_checkpoint,
+)
+from edgeface_export.architectures.network import Network  # noqa: E402
+from edgeface_export.gates import GateLimits  # noqa: E402
+from edgeface_export.graph.session import EmbeddingSession  # noqa: E402
+from edgeface_export.probes import synthetic_crops  # noqa: E402
+from edgeface_export.provisional import PROVISIONAL_THRESHOLDS  # noqa: E402
+from edgeface_export.quantise import QuantiseOptions  # noqa: E402
+from edgeface_export.quantise.lint import lint  # noqa: E402
+from tests.builders_export import settled_state  # noqa: E402
+
+XIAOCCER = "mobilefacenet-xiaoccer"
+# Random weights move a little more in INT8 than trained ones; these limits are no statement.
+RELAXED = GateLimits(min_cosine_mean=0.9, min_cosine_p1=0.8, max_pair_change_p99=0.5)
+
+
+def save(folder: Path, *, name: str = "weights.safetensors", **changes: Any) -> Path:
+    state = {f"module.{key}": array for key, array in settled_state(XIAOCCER).items()}
+    state |= changes
+    safetensors.save_file(state, folder / name)
+    return folder / name
+
+
+def pictures(network: Network) -> ImageArray:
+    return synthetic_crops(40, network.crop_size, seed=5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture(scope="module")
+def weights(folder: Path) -> Path:
+    return save(folder, **{"head.weight": np.ones((10, 32), np.float32)})
+
+
+@pytest.fixture(scope="module")
+def float_only(weights: Path, folder: Path) -> ExportResult:
+    return export_checkpoint(weights, folder / "float.edgeface")
+
+
+@pytest.fixture(scope="module")
+def data_free(weights: Path, folder: Path) -> ExportResult:
+    options = ExportOptions(int8=True, limits=RELAXED)
+    return export_checkpoint(weights, folder / "free.edgeface", options=options)
+
+
+@pytest.fixture(scope="module")
+def with_pictures(weights: Path, folder: Path) -> ExportResult:
+    options = ExportOptions(int8=True, limits=RELAXED, name="named")
+    return export_checkpoint(
+        weights, folder / "pictures.edgeface", options=options, activation_set=pictures
+    )
+
+
+def model_of(result: ExportResult, artefact: str) -> Any:
+    return onnx.load_from_string(result.bundle.read(artefact))
+
+
+def test_a_float_export_says_where_it_came_from_and_what_it_is(
+    float_only: ExportResult, weights: Path
+) -> None:
+    manifest = float_only.bundle.manifest
+    assert [entry.name for entry in manifest.artefacts] == ["fp32"]
+    assert manifest.name == "weights"
+    assert (manifest.embedding_size, manifest.crop_size) == (32, Size(112, 112))
+    assert (manifest.alignment_template, manifest.metric) == ("arcface-112x112", "cosine")
+    source = manifest.source
+    assert source.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (source.file_name, source.format) == ("weights.safetensors", "safetensors")
+    assert (source.architecture, source.loss) == ("MobileFaceNet", "ArcFace")
+    assert "Xiaoccer" in source.trainer
+    assert {"edgeface", "onnx", "onnxruntime", "numpy"} <= set(manifest.tools)
+    assert float_only.seconds > 0
+
+
+def test_a_float_export_claims_nothing_about_int8(float_only: ExportResult) -> None:
+    verdict = float_only.bundle.manifest.verdict
+    assert (verdict.status, verdict.data_free) == ("passed", False)
+    assert not [name for name in verdict.figures if "int8" in name]
+    assert verdict.figures["parity_max_difference"] <= 1e-5
+    assert not any("data-free" in note for note in verdict.notes)
+    assert "quantised" not in float_only.report
+
+
+def test_the_report_on_disk_is_the_report_returned(
+    float_only: ExportResult, data_free: ExportResult
+) -> None:
+    for result in (float_only, data_free):
+        text = (result.bundle.path / "report.json").read_text()
+        assert json.loads(text) == json.loads(json.dumps(result.report))
+    report = data_free.report
+    assert report["layout"] == XIAOCCER
+    assert report["preprocessing"] == "RGB, (x - 127.5) / 128"
+    assert report["dropped"] == {"classification head": 1}
+    assert report["gates"] == list(data_free.gates)
+    assert report["limits"]["min_cosine_mean"] == 0.9
+    assert any(XIAOCCER in reason for reason in report["reasons"])
+    quantised = report["quantised"]
+    assert quantised["data_free"] is True
+    assert len(quantised["int8_nodes"]) == 50
+    assert quantised["kept_float"] == {}
+    methods = {entry["method"] for entry in quantised["ranges"].values()}
+    assert methods == {"exact", "batchnorm"}
+
+
+def test_a_data_free_export_says_so_everywhere(data_free: ExportResult) -> None:
+    verdict = data_free.bundle.manifest.verdict
+    assert (verdict.status, verdict.data_free) == ("passed", True)
+    assert "data-free" in verdict.notes[0]
+    assert "64 synthetic pictures, not on faces" in verdict.notes[0]
+    assert "provisional" in verdict.notes[1]
+    assert verdict.figures["int8_crops"] == 64
+
+
+def test_an_export_with_pictures_is_not_data_free(with_pictures: ExportResult) -> None:
+    verdict = with_pictures.bundle.manifest.verdict
+    assert (verdict.status, verdict.data_free) == ("passed", False)
+    assert not any("data-free" in note for note in verdict.notes)
+    methods = {e["method"] for e in with_pictures.report["quantised"]["ranges"].values()}
+    assert methods == {"percentile"}
+    assert with_pictures.bundle.manifest.name == "named"
+
+
+def test_a_quarter_of_the_pictures_measures_what_the_others_set(
+    with_pictures: ExportResult,
+) -> None:
+    assert with_pictures.bundle.manifest.verdict.figures["int8_crops"] == 10
+
+
+@pytest.mark.parametrize("which", ["data_free", "with_pictures"])
+def test_figures_tell_what_the_written_artefacts_do(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    result: ExportResult = request.getfixturevalue(which)
+    network = result.recognition.network
+    crops = pictures(network)[::4] if which == "with_pictures" else synthetic_crops(
+        64, network.crop_size
+    )
+    before, after = (
+        EmbeddingSession(model_of(result, name)).embed(crops) for name in ("fp32", "int8")
+    )
+    figures = result.bundle.manifest.verdict.figures
+    assert figures["int8_cosine_mean"] == pytest.approx((before * after).sum(1).mean(), abs=1e-3)
+    assert figures["int8_cosine_mean"] > 0.97
+    assert 0.9 < figures["int8_share"] <= 1.0
+    assert figures["multiply_adds"] == sum(network.multiply_adds().values())
+    assert figures["int8_speed_ratio"] > 0
+
+
+def test_both_artefacts_are_written_and_the_int8_one_is_clean(data_free: ExportResult) -> None:
+    entries = data_free.bundle.manifest.artefacts
+    assert [(e.name, e.precision) for e in entries] == [("fp32", "float32"), ("int8", "int8")]
+    assert lint(model_of(data_free, "int8")) == []
+    assert Bundle.open(data_free.bundle.path).manifest == data_free.bundle.manifest
+
+
+def test_every_artefact_has_provisional_operating_points(data_free: ExportResult) -> None:
+    points = data_free.bundle.manifest.operating_points
+    for artefact in ("fp32", "int8"):
+        found = {p.target_fmr: p.threshold for p in points if p.artefact == artefact}
+        assert found == PROVISIONAL_THRESHOLDS
+    assert all(point.provisional and point.fnmr is None for point in points)
+
+
+def test_the_identity_is_that_of_the_weights_and_not_of_int8_or_the_bundles_path(
+    float_only: ExportResult, data_free: ExportResult
+) -> None:
+    assert float_only.bundle.manifest.model_id == data_free.bundle.manifest.model_id
+    assert float_only.bundle.read("fp32") == data_free.bundle.read("fp32")
+
+
+@pytest.mark.xfail(
+    reason="the name is in the graph, and the bytes of the graph are in the identity", strict=True
+)
+def test_the_identity_does_not_depend_on_the_name(
+    float_only: ExportResult, with_pictures: ExportResult
+) -> None:
+    assert float_only.bundle.manifest.name != with_pictures.bundle.manifest.name
+    assert float_only.bundle.manifest.model_id == with_pictures.bundle.manifest.model_id
+
+
+def test_other_weights_have_another_identity(float_only: ExportResult, tmp_path: Path) -> None:
+    key = "module.linear1.bn.bias"
+    bias = settled_state(XIAOCCER)["linear1.bn.bias"] + np.float32(0.25)
+    result = export_checkpoint(save(tmp_path, **{key: bias}), tmp_path / "other.edgeface")
+    assert result.bundle.manifest.model_id != float_only.bundle.manifest.model_id
+
+
+def test_exporting_a_file_again_gives_the_same_artefacts(
+    data_free: ExportResult, weights: Path, tmp_path: Path
+) -> None:
+    options = ExportOptions(int8=True, limits=RELAXED)
+    again = export_checkpoint(weights, tmp_path / "again.edgeface", options=options)
+    assert again.bundle.manifest.model_id == data_free.bundle.manifest.model_id
+    assert again.bundle.manifest.artefacts == data_free.bundle.manifest.artefacts
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (GateLimits(max_parity_difference=0.0), "parity to the checkpoint"),
+        (GateLimits(min_cosine_mean=1.1), "INT8 cosine, mean"),
+    ],
+)
+def test_a_failed_gate_writes_nothing(
+    weights: Path, tmp_path: Path, limits: GateLimits, said: str
+) -> None:
+    with pytest.raises(GateFailedError, match=said) as caught:
+        export_checkpoint(
+            weights, tmp_path / "x.edgeface", options=ExportOptions(int8=True, limits=limits)
+        )
+    assert caught.value.exit_code == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_int8_that_gives_a_nan_fails_its_gate(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = exporter.compare_embeddings
+
+    def broken(before: Any, after: Any, *, faces: bool) -> Any:
+        after[5] = np.nan
+        return real(before, after, faces=faces)
+
+    monkeypatch.setattr(exporter, "compare_embeddings", broken)
+    options = ExportOptions(int8=True, limits=RELAXED)
+    with pytest.raises(GateFailedError, match="worst hundredth"):
+        export_checkpoint(weights, tmp_path / "x.edgeface", options=options)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "key", ["conv1.conv.weight", "blocks.3.conv.5.weight", "linear1.bn.running_var"]
+)
+def test_weights_that_are_no_numbers_are_refused_by_name(
+    tmp_path: Path, key: str, value: float
+) -> None:
+    array = settled_state(XIAOCCER)[key].copy()
+    array.flat[0] = value
+    file = save(tmp_path, **{f"module.{key}": array})
+    with pytest.raises(ArchitectureError, match=f"{key.rsplit('.', 1)[0]}: .*NaN or infinity"):
+        export_checkpoint(file, tmp_path / "x.edgeface")
+    assert os.listdir(tmp_path) == [file.name]
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"not a checkpoint")
+    for path in (tmp_path / "x.pt", tmp_path / "missing.pt"):
+        with pytest.raises(CheckpointError, match=path.name):
+            export_checkpoint(path, tmp_path / "x.edgeface")
+
+
+def test_an_output_that_is_taken_is_kept(
+    float_only: ExportResult, weights: Path
+) -> None:
+    path = float_only.bundle.path
+    before = (path / "manifest.json").read_bytes()
+    with pytest.raises(InvalidInputError, match="exists already"):
+        export_checkpoint(weights, path)
+    assert (path / "manifest.json").read_bytes() == before
+
+
+def test_an_output_is_replaced_when_asked(weights: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        options = ExportOptions(name=name, overwrite=True)
+        result = export_checkpoint(weights, tmp_path / "x.edgeface", options=options)
+        assert result.bundle.manifest.name == name
+    assert os.listdir(tmp_path) == ["x.edgeface"]
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_pictures_that_set_no_range_are_refused(
+    weights: Path, tmp_path: Path, count: int
+) -> None:
+    def black(network: Network) -> ImageArray:
+        return np.zeros((count, 112, 112, 3), np.uint8)
+
+    options = ExportOptions(int8=True, limits=RELAXED)
+    with pytest.raises((ActivationSetError, GateFailedError)):
+        export_checkpoint(weights, tmp_path / "x.edgeface", options=options, activation_set=black)
+    assert os.listdir(tmp_path) == []
+
+
+UNGUARDED = pytest.mark.xfail(reason="the activation set is not looked at", strict=True)
+
+
+@UNGUARDED
+@pytest.mark.parametrize(
+    "crops",
+    [
+        np.zeros((0, 112, 112, 3), np.uint8),
+        np.zeros((8, 112, 96, 3), np.uint8),
+        np.zeros((8, 112, 112, 3), np.float32),
+        np.zeros((8, 3, 112, 112), np.uint8),
+    ],
+    ids=lambda crops: f"{crops.shape} {crops.dtype}",
+)
+def test_pictures_of_the_wrong_kind_are_refused_as_such(
+    weights: Path, tmp_path: Path, crops: Any
+) -> None:
+    options = ExportOptions(int8=True, limits=RELAXED)
+    with pytest.raises((ActivationSetError, InvalidInputError)):
+        export_checkpoint(
+            weights, tmp_path / "x.edgeface", options=options, activation_set=lambda _: crops
+        )
+
+
+@UNGUARDED
+def test_an_activation_set_without_int8_is_refused_and_not_forgotten(
+    weights: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError):
+        export_checkpoint(weights, tmp_path / "x.edgeface", activation_set=pictures)
+
+
+def test_ways_to_set_ranges_reach_the_quantiser(weights: Path, tmp_path: Path) -> None:
+    options = ExportOptions(
+        int8=True,
+        limits=RELAXED,
+        quantise=QuantiseOptions(method="minmax", keep_float=frozenset({"conv1.conv"})),
+    )
+    labels: list[str] = []
+
+    def progress(label: str, items: Any) -> Any:
+        labels.append(label)
+        return items
+
+    result = export_checkpoint(
+        weights,
+        tmp_path / "x.edgeface",
+        options=options,
+        activation_set=pictures,
+        progress=progress,
+    )
+    quantised = result.report["quantised"]
+    assert {entry["method"] for entry in quantised["ranges"].values()} == {"minmax"}
+    assert quantised["kept_float"] == {"conv1.conv": "asked for"}
+    assert result.bundle.manifest.verdict.figures["int8_share"] < 1
+    assert labels
+    assert set(labels) == {"measuring ranges"}
+
+
+def test_an_inspection_says_what_an_export_would_make(weights: Path) -> None:
+    found = inspect_checkpoint(weights)
+    assert found.exportable
+    assert (found.layout, found.prefix, found.embedding_size) == (XIAOCCER, "module.", 32)
+    assert (found.crop_height_px, found.crop_width_px) == (112, 112)
+    assert found.dropped == (("classification head", 1, "head.weight"),)
+    assert found.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert json.loads(json.dumps(found.to_dict()))["dropped"] == [
+        {"kind": "classification head", "count": 1, "first": "head.weight"}
+    ]
+
+
+def test_an_inspection_of_something_else_says_why_it_cannot_be_exported(tmp_path: Path) -> None:
+    safetensors.save_file({"fc.weight": np.ones((8, 16), np.float32)}, tmp_path / "x.safetensors")
+    found = inspect_checkpoint(tmp_path / "x.safetensors")
+    assert not found.exportable
+    assert "fully connected" in found.reasons[0]
+    assert found.parameters == 128
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_synthetic_pictures_are_the_same_every_time_and_differ_from_each_other(count: int) -> None:
+    size = Size(96, 112)
+    crops = synthetic_crops(count, size)
+    assert (crops.shape, crops.dtype) == ((count, 112, 96, 3), np.uint8)
+    np.testing.assert_array_equal(crops, synthetic_crops(count, size))
+    assert not np.array_equal(crops, synthetic_crops(count, size, seed=1))
+    assert crops.std(axis=(1, 2)).min() > 5
+    # Neighbours are alike, as in natural pictures; in noise their mean step is 1.13 deviations.
+    steps = np.abs(np.diff(crops.astype(float), axis=2)).mean()
+    assert steps < 0.7 * crops.std()
