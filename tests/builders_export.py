@@ -1,15 +1,18 @@
-"""Random networks and random checkpoints, with BatchNorm statistics that belong to their weights."""
+"""Random networks and checkpoints, with BatchNorm statistics that belong to their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeface.types import FloatArray, ImageArray, Size
+from edgeface.bundle import Bundle, Manifest, ModelSource, Verdict
+from edgeface.types import FloatArray, ImageArray, OperatingPoint, Size
 from edgeface_export.architectures import LAYOUTS
 from edgeface_export.architectures.layout import Unit
 from edgeface_export.architectures.mobilefacenet import Bottleneck, MobileFaceNetLayout
@@ -27,8 +30,11 @@ from edgeface_export.architectures.network import (
     Relu,
 )
 from edgeface_export.probes import synthetic_crops
+from tests.builders import tiny_onnx
 
 State = dict[str, FloatArray]
+CROP = Size(12, 16)
+"""Of the small networks."""
 Activations = dict[str, npt.NDArray[np.float64]]
 
 MOBILEFACENETS = {
@@ -81,9 +87,7 @@ def random_conv(
     per_group = sizes[0] // groups
     scale = (per_group * kernel[0] * kernel[1]) ** -0.5
     weight = normal(rng, sizes[1], per_group, *kernel, scale=scale)
-    return Conv(
-        name, x, weight, normal(rng, sizes[1]) if bias else None, stride, padding, groups
-    )
+    return Conv(name, x, weight, normal(rng, sizes[1]) if bias else None, stride, padding, groups)
 
 
 def small_network(
@@ -94,7 +98,7 @@ def small_network(
     linear: bool = False,
     groups: int = 1,
     embedding: int = 8,
-    crop: Size = Size(12, 16),  # noqa: B008 - frozen
+    crop: Size = CROP,
 ) -> Network:
     """Every kind of layer once or more, at a few thousand multiply-adds.
 
@@ -121,7 +125,9 @@ def small_network(
     if linear:
         layers += [
             Flatten("flatten", "whole_map_norm"),
-            Linear("embed", "flatten", normal(rng, embedding, 24, scale=0.2), normal(rng, embedding)),
+            Linear(
+                "embed", "flatten", normal(rng, embedding, 24, scale=0.2), normal(rng, embedding)
+            ),
             random_norm(rng, "embed_norm", "embed", embedding),
         ]
     else:
@@ -134,13 +140,44 @@ def small_network(
     return Network(tuple(layers), crop, "arcface-112x112", spec)
 
 
+def small_model(seed: int = 0, **options: Any) -> tuple[Network, Any]:
+    """A small network and the graph that is emitted for it."""
+    from edgeface_export.graph.emit import emit
+
+    network = small_network(seed, **options)
+    return network, emit(network, name="g")
+
+
+def set_constant(model: Any, name: str, values: npt.NDArray[Any]) -> None:
+    """Replace the values of one constant of a graph."""
+    from onnx import numpy_helper
+
+    tensor = next(t for t in model.graph.initializer if t.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(values, name))
+
+
+def emitted_as(network: Network, tensor: str) -> str:
+    """Name of the layer whose output the emitted tensor is: of the BatchNorm where there is one."""
+    return next(
+        (
+            layer.name
+            for layer in network.layers
+            if isinstance(layer, BatchNorm) and layer.input == tensor
+        ),
+        tensor,
+    )
+
+
 def random_crops(count: int, size: Size, *, seed: int = 0) -> ImageArray:
     shape = (count, size.height_px, size.width_px, 3)
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
 def random_state(
-    layout: MobileFaceNetLayout, *, widths: Widths = Widths(), seed: int = 0  # noqa: B008 - frozen
+    layout: MobileFaceNetLayout,
+    *,
+    widths: Widths = Widths(),
+    seed: int = 0,
 ) -> State:
     """Tensors for every key of ``layout``, in its order, whose shapes fit together.
 
@@ -181,6 +218,47 @@ def _settled(layout_name: str, kernel: tuple[int, int], seed: int) -> State:
     return state
 
 
+POINTS = tuple(
+    OperatingPoint(threshold, fmr, "fp32", "pairs", fnmr=0.1, n_mated=10, n_non_mated=20)
+    for fmr, threshold in ((1e-2, 0.3), (1e-3, 0.4), (1e-4, 0.5))
+)
+MANIFEST = Manifest(
+    model_id="m" * 64,
+    name="tiny",
+    embedding_size=16,
+    crop_size=Size(96, 112),
+    alignment_template="arcface-112x96",
+    source=ModelSource("tiny.pt", "0" * 64, "safetensors", "MobileFaceNet", loss="ArcFace"),
+    artefacts=(),
+    verdict=Verdict("passed", True, {"parity_max_difference": 1e-7}, ("a note",)),
+    operating_points=POINTS,
+    tools={"edgeface": "0.1"},
+)
+
+
+def write_tiny_bundle(
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    models: Mapping[str, bytes] | None = None,
+    name: str = "tiny",
+) -> Bundle:
+    """The bundle ``folder/tiny.edgeface`` with a network of a few kilobytes, or ``models``."""
+    from edgeface_export.bundle_writer import write_bundle
+
+    return write_bundle(
+        folder / "tiny.edgeface",
+        replace(MANIFEST, name=name),
+        {"fp32": tiny_onnx()} if models is None else models,
+        {"gates": ["parity"]},
+        overwrite=overwrite,
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def settled_state(layout_name: str, *, kernel: tuple[int, int] = (7, 7), seed: int = 0) -> State:
     """A random state whose BatchNorms have seen pictures, as those of a trained network have."""
     return {name: array.copy() for name, array in _settled(layout_name, kernel, seed).items()}
@@ -198,7 +276,7 @@ def settle(network: Network, crops: ImageArray, state: State) -> None:
             x = at[layer.input]
             axes = (0, *range(2, x.ndim))
             mean, variance = x.mean(axes), x.var(axes)
-            layer = BatchNorm(layer.name, layer.input, layer.gamma, layer.beta, mean, variance)  # noqa: PLW2901
+            layer = BatchNorm(layer.name, layer.input, layer.gamma, layer.beta, mean, variance)
             state[f"{layer.name}.running_mean"] = mean.astype(np.float32)
             state[f"{layer.name}.running_var"] = variance.astype(np.float32)
         at[layer.name] = forward_layer(layer, at)
@@ -218,7 +296,9 @@ def activations(network: Network, crops: ImageArray) -> Activations:
     return at
 
 
-def forward_layer(layer: Layer, at: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def forward_layer(
+    layer: Layer, at: Mapping[str, npt.NDArray[np.float64]]
+) -> npt.NDArray[np.float64]:
     x = at[layer.input]
     match layer:
         case Conv():
@@ -260,9 +340,7 @@ def _convolve(x: npt.NDArray[np.float64], layer: Conv) -> npt.NDArray[np.float64
     return y.reshape(n, out, rows, columns) + _bias(layer.bias, 3)
 
 
-def _shapes(
-    layout: MobileFaceNetLayout, widths: Widths
-) -> Iterator[tuple[Unit, tuple[int, ...]]]:
+def _shapes(layout: MobileFaceNetLayout, widths: Widths) -> Iterator[tuple[Unit, tuple[int, ...]]]:
     width = widths.stem
     yield layout.stem, (width, 3, 3, 3)
     yield layout.stem_depthwise, (width, 1, 3, 3)

@@ -9,8 +9,8 @@ as MediaPipe's own refinement step did. Weights stay untouched.
 The file of the network is not rewritten but given a new head: the old bytes follow, unchanged, so
 that the result depends on nothing but its input and can be pinned by SHA-256.
 
-``geometry_pipeline_metadata_landmarks.binarypb`` beside this module is MediaPipe's canonical face
-geometry (Copyright The MediaPipe Authors, Apache-2.0), which the head pose needs.
+The bundle has no face geometry, so the landmarker gives no facial transformation matrices with
+it; :mod:`edgeface.detection.head_pose` needs none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import io
 import struct
 import zipfile
 from collections.abc import Mapping
-from importlib.resources import files
 
 from edgeface.assets.flatbuffer import Ints, Octets, Refs, Table, View, with_new_head
 
@@ -27,7 +26,6 @@ __all__ = ["build_landmarker_bundle", "join_landmark_outputs"]
 
 _DETECTOR = "face_detection_short_range.tflite"
 _MESH = "face_landmark_with_attention.tflite"
-_GEOMETRY = "geometry_pipeline_metadata_landmarks.binarypb"
 
 # The mesh landmark that each of the 80 refined lip points replaces: MediaPipe,
 # modules/face_landmark/tensors_to_face_landmarks_with_attention.pbtxt (Apache-2.0).
@@ -77,11 +75,9 @@ _CHANNEL_AXIS = 3
 
 def build_landmarker_bundle(members: Mapping[str, bytes]) -> bytes:
     """Return the bytes of ``face_landmarker_legacy.task`` made from the wheel's files by name."""
-    geometry = files("edgeface.assets").joinpath(_GEOMETRY).read_bytes()
     parts = {
         "face_detector.tflite": members[_DETECTOR],
         "face_landmarks_detector.tflite": join_landmark_outputs(members[_MESH]),
-        _GEOMETRY: geometry,
     }
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as bundle:

@@ -74,7 +74,7 @@ _ATTENTION_MESH = WheelMember(
 _TABLE = (
     Asset(
         name="face_landmarker.task",
-        purpose="478 face landmarks, head pose and blendshapes (Google's float16 bundle)",
+        purpose="478 face landmarks and blendshapes (Google's float16 bundle)",
         size_bytes=3_758_596,
         sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
         official_url=(
@@ -85,9 +85,9 @@ _TABLE = (
     ),
     Asset(
         name="face_landmarker_legacy.task",
-        purpose="478 face landmarks and head pose, assembled from the older attention mesh",
-        size_bytes=2_760_066,
-        sha256="0a3117ff8ca0a44e5c52ee51eacb7c6ea4680b35e78df677832306f2d26e0217",
+        purpose="478 face landmarks, assembled from the older attention mesh",
+        size_bytes=2_740_486,
+        sha256="0f3bd9f0a95d9b845f005d32a7fd3cecb37e4b614f8de442150052740367ef34",
         wheel_members=(_SHORT_RANGE, _ATTENTION_MESH),
     ),
     Asset(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeface.assets import asset_or_stand_in, asset_path
+from edgeface.detection.head_pose import HEAD_LANDMARKS, head_angles_deg
 from edgeface.detection.mediapipe_task import MediaPipeTask
 from edgeface.detection.sanity import landmarks_are_plausible
 from edgeface.errors import AssetMissingError, InvalidInputError
@@ -22,7 +21,6 @@ __all__ = [
     "MediaPipeLandmarkFinder",
     "detector_points",
     "four_alignment_points",
-    "head_angles_deg",
 ]
 
 DetectionRange: TypeAlias = Literal["short", "full"]
@@ -165,7 +163,6 @@ class MediaPipeLandmarkFinder(_Closing):
                 min_face_detection_confidence=min_confidence,
                 min_face_presence_confidence=min_confidence,
                 output_face_blendshapes=blendshapes,
-                output_facial_transformation_matrixes=True,
             )
             return vision.FaceLandmarker.create_from_options(options)
 
@@ -204,7 +201,11 @@ class MediaPipeLandmarkFinder(_Closing):
         points = [
             (mesh[k].x * side_px + left_px, mesh[k].y * side_px + top_px) for k in _FIVE_POINTS
         ]
-        yaw, pitch, roll = head_angles_deg(result.facial_transformation_matrixes[0])
+        # MediaPipe's z is a share of the picture's width, as x is.
+        head = [
+            (mesh[k].x * side_px, mesh[k].y * side_px, mesh[k].z * side_px) for k in HEAD_LANDMARKS
+        ]
+        yaw, pitch, roll = head_angles_deg(head)
         shapes = result.face_blendshapes[0] if result.face_blendshapes else ()
         return FaceLandmarks(
             points_px=np.asarray(points, np.float32),
@@ -242,19 +243,6 @@ def four_alignment_points(points_px: FloatArray) -> FloatArray:
     if points.shape == (5, 2):
         return np.vstack([points[:3], points[3:].mean(0, keepdims=True)])
     raise InvalidInputError(f"expected 5 or 6 points, got shape {points.shape}")
-
-
-def head_angles_deg(matrix: npt.NDArray[np.floating]) -> tuple[float, float, float]:
-    """Return (yaw, pitch, roll) in degrees, signs as in :class:`edgeface.types.FaceLandmarks`.
-
-    ``matrix`` is MediaPipe's (4, 4) facial transformation: x to the right of the image, y up, z
-    towards the camera. Roll is taken out first, so turning the picture changes roll alone.
-    """
-    rotation = np.asarray(matrix, np.float64)[:3, :3]
-    yaw = math.atan2(-rotation[2, 0], math.hypot(rotation[0, 0], rotation[1, 0]))
-    pitch = -math.atan2(rotation[2, 1], rotation[2, 2])
-    roll = -math.atan2(rotation[1, 0], rotation[0, 0])
-    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 
 def _base_options(path: str) -> Any:

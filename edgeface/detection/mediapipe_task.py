@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,8 @@ class MediaPipeTask:
     """A vision task in IMAGE mode.
 
     ``create`` is given the module ``mediapipe.tasks.python.vision``; ``what`` names the model in
-    errors. Calls from several threads are serialised by MediaPipe itself.
+    errors. Calls from several threads are serialised by MediaPipe itself. A task that nobody closed
+    is closed when nothing refers to it any more, or abandoned when Python ends; both are quiet.
 
     Raises:
         MissingDependencyError: MediaPipe is not installed.
@@ -31,6 +33,7 @@ class MediaPipeTask:
     """
 
     def __init__(self, create: Callable[[Any], Any], *, what: str) -> None:
+        self._task: Any = None
         try:
             import mediapipe
             from mediapipe.tasks.python import vision
@@ -38,7 +41,6 @@ class MediaPipeTask:
             raise MissingDependencyError("mediapipe", extra="cpu") from exc
         self._mediapipe = mediapipe
         self._what = what
-        self._task: Any = None
         caught = None
         try:
             with caught_stderr() as caught:
@@ -72,6 +74,13 @@ class MediaPipeTask:
         if task is not None:
             with caught_stderr():
                 task.close()
+
+    def __del__(self) -> None:
+        # MediaPipe's own finaliser would write to stderr.
+        if sys.is_finalizing():
+            self.abandon()
+        else:
+            self.close()
 
     def abandon(self) -> None:
         """Let go of the model without closing it.

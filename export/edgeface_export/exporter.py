@@ -109,7 +109,7 @@ def export_checkpoint(
     quantised, figures = None, None
     if options.int8:
         ranging = None if crops is None else np.delete(crops, np.s_[::_HELD_OUT], axis=0)
-        quantised = quantise(network, fp32, ranging, options.quantise, progress=progress)
+        quantised = quantise(network, ranging, options.quantise, name=name, progress=progress)
         models["int8"] = quantised.model
         figures = _compare(fp32, quantised.model, held_out, faces=crops is not None)
     gates = check_gates(parity, figures, options.limits)

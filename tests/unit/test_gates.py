@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeface.errors import GateFailedError
-from edgeface.types import FloatArray
+from edgeface.types import FloatArray, Size
 
 pytest.importorskip("onnx")
 
-from edgeface_export.gates import (  # noqa: E402
+from edgeface_export.gates import (
     GateLimits,
     QuantiserFigures,
     check_gates,
     compare_embeddings,
     figures_of,
 )
-from edgeface_export.parity import Parity  # noqa: E402
+from edgeface_export.parity import Parity
+from edgeface_export.probes import synthetic_crops
 
 GOOD_PARITY = Parity(difference=1e-7, batch_difference=1e-7, crops=8)
 GOOD = QuantiserFigures(
@@ -35,6 +37,10 @@ GOOD = QuantiserFigures(
     crops=64,
     faces=True,
 )
+
+
+def changed(figures: dict[str, Any]) -> QuantiserFigures:
+    return replace(GOOD, **figures)
 
 
 def unit_rows(count: int, size: int = 32, seed: int = 0) -> FloatArray:
@@ -77,7 +83,7 @@ def test_one_bad_figure_fails_and_is_the_only_one_named(
     field: str, value: float, said: str
 ) -> None:
     with pytest.raises(GateFailedError, match=said) as caught:
-        check_gates(GOOD_PARITY, replace(GOOD, **{field: value}), GateLimits())
+        check_gates(GOOD_PARITY, changed({field: value}), GateLimits())
     assert "nothing was written" in str(caught.value)
     assert str(caught.value).count("(at ") == 1
     assert caught.value.exit_code == 1
@@ -87,7 +93,7 @@ def test_one_bad_figure_fails_and_is_the_only_one_named(
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_figure_that_is_no_number_fails(field: str, said: str, value: float) -> None:
     with pytest.raises(GateFailedError, match=said):
-        check_gates(GOOD_PARITY, replace(GOOD, **{field: value}), GateLimits())
+        check_gates(GOOD_PARITY, changed({field: value}), GateLimits())
 
 
 def test_every_failed_gate_is_named_at_once() -> None:
@@ -103,14 +109,14 @@ def test_synthetic_pictures_are_held_to_the_gates_that_make_sense_for_them(
     field: str, value: float, said: str
 ) -> None:
     with pytest.raises(GateFailedError, match=said):
-        check_gates(GOOD_PARITY, replace(GOOD, faces=False, **{field: value}), GateLimits())
+        check_gates(GOOD_PARITY, changed({field: value, "faces": False}), GateLimits())
 
 
 @pytest.mark.parametrize(("field", "value", "said"), BAD_FOR_FACES)
 def test_what_is_asked_of_faces_is_not_asked_of_synthetic_pictures(
     field: str, value: float, said: str
 ) -> None:
-    sentences = check_gates(GOOD_PARITY, replace(GOOD, faces=False, **{field: value}), GateLimits())
+    sentences = check_gates(GOOD_PARITY, changed({field: value, "faces": False}), GateLimits())
     assert not any(said in sentence for sentence in sentences)
 
 
@@ -128,9 +134,9 @@ def test_limits_can_be_set_and_a_figure_on_the_limit_passes(
     field: str, figure: str, good: float, bad: float
 ) -> None:
     limits = GateLimits(**{field: good})
-    check_gates(GOOD_PARITY, replace(GOOD, **{figure: good}), limits)
+    check_gates(GOOD_PARITY, changed({figure: good}), limits)
     with pytest.raises(GateFailedError):
-        check_gates(GOOD_PARITY, replace(GOOD, **{figure: bad}), limits)
+        check_gates(GOOD_PARITY, changed({figure: bad}), limits)
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
@@ -221,3 +227,17 @@ def test_figures_go_into_the_manifest_under_their_names() -> None:
     assert found["int8_mean_score"] == 0.1
     assert found["int8_crops"] == 64.0
     assert all(isinstance(value, float) for value in found.values())
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_synthetic_pictures_are_the_same_every_time_and_differ_from_each_other(count: int) -> None:
+    size = Size(96, 112)
+    crops = synthetic_crops(count, size)
+    assert crops.shape == (count, 112, 96, 3)
+    assert crops.dtype == np.uint8
+    np.testing.assert_array_equal(crops, synthetic_crops(count, size))
+    assert not np.array_equal(crops, synthetic_crops(count, size, seed=1))
+    assert crops.std(axis=(1, 2)).min() > 5
+    # Neighbours are alike, as in natural pictures; in noise their mean step is 1.13 deviations.
+    steps = np.abs(np.diff(crops.astype(float), axis=2)).mean()
+    assert steps < 0.7 * crops.std()

@@ -1,10 +1,11 @@
-"""Whether five points can be a face, and what is derived from points and matrices."""
+"""Whether five points can be a face, and what is derived from points."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edgeface.alignment import alignment_template
@@ -12,6 +13,7 @@ from edgeface.detection import (
     detector_points,
     four_alignment_points,
     head_angles_deg,
+    head_pose,
     landmarks_are_plausible,
 )
 from edgeface.errors import InvalidInputError
@@ -63,21 +65,62 @@ def test_only_points_of_a_face_inside_its_box_are_plausible(
     assert landmarks_are_plausible(points, BOX) is plausible
 
 
-@pytest.mark.parametrize("axis", ["yaw", "pitch", "roll"])
-@pytest.mark.parametrize("angle", [-40.0, 0.0, 25.0])
-def test_the_angles_of_a_rotation_are_given_back(axis: str, angle: float) -> None:
-    a = math.radians(angle)
+def rotation(axis: str, angle_deg: float) -> npt.NDArray[np.float64]:
+    a = math.radians(angle_deg)
     cos, sin = math.cos(a), math.sin(a)
-    matrix = np.eye(4)
     # x right, y up, z to the viewer: right, up and clockwise are positive for us.
     rotations: dict[str, list[list[float]]] = {
         "yaw": [[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]],
         "pitch": [[1, 0, 0], [0, cos, sin], [0, -sin, cos]],
         "roll": [[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]],
     }
-    matrix[:3, :3] = np.array(rotations[axis])
+    return np.array(rotations[axis])
+
+
+def head(turn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The mean head as MediaPipe would give it: x right, y down, z away and overstated."""
+    scale = (1.0, -1.0, -1.0 / head_pose._DEPTH_SCALE)
+    return (head_pose._MEAN_HEAD @ turn.T) * scale
+
+
+@pytest.mark.parametrize("axis", ["yaw", "pitch", "roll"])
+@pytest.mark.parametrize("angle", [-40.0, 0.0, 25.0])
+def test_the_angles_of_a_turned_head_are_given_back(axis: str, angle: float) -> None:
     expected = {"yaw": (angle, 0, 0), "pitch": (0, angle, 0), "roll": (0, 0, angle)}[axis]
-    assert head_angles_deg(matrix) == pytest.approx(expected, abs=1e-9)
+    points = head(rotation(axis, angle))
+    assert head_angles_deg(points) == pytest.approx(expected, abs=1e-6)
+    assert head_angles_deg(points * 150 + [400, 90, -7]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_turning_the_picture_changes_roll_alone() -> None:
+    turned_head = rotation("yaw", 20) @ rotation("pitch", -15)
+    yaw, pitch, roll = head_angles_deg(head(turned_head))
+    again = head_angles_deg(head(rotation("roll", 30) @ turned_head))
+    assert again == pytest.approx((yaw, pitch, roll + 30))
+    assert (yaw, pitch) == pytest.approx((20, -15), abs=3)
+
+
+def test_a_mirrored_head_has_mirrored_angles() -> None:
+    points = head(rotation("yaw", 20) @ rotation("pitch", -15) @ rotation("roll", 10))
+    points += np.random.default_rng(0).normal(0, 0.03, points.shape)
+    yaw, pitch, roll = head_angles_deg(points)
+    pairs = 2 * len(head_pose._PAIRS)
+    order = [k ^ 1 if k < pairs else k for k in range(len(points))]
+    assert head_angles_deg(points[order] * [-1, 1, 1]) == pytest.approx((-yaw, pitch, -roll))
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(np.zeros((0, 3)), id="none"),
+        pytest.param(np.zeros((478, 3)), id="the whole mesh"),
+        pytest.param(np.zeros((24, 2)), id="flat"),
+        pytest.param(np.full((24, 3), math.nan), id="nan"),
+    ],
+)
+def test_points_that_are_no_head_are_refused(points: npt.NDArray[np.float64]) -> None:
+    with pytest.raises(InvalidInputError):
+        head_angles_deg(points)
 
 
 def test_four_points_are_eyes_nose_and_the_centre_of_the_mouth() -> None:

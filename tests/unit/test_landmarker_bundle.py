@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import struct
+import zipfile
+from pathlib import Path
 
 import pytest
 
+import edgeface
 from edgeface.assets.flatbuffer import Ints, Octets, Refs, Table, View, with_new_head
-from edgeface.assets.landmarker_bundle import join_landmark_outputs
+from edgeface.assets.landmarker_bundle import build_landmarker_bundle, join_landmark_outputs
 from edgeface.errors import AssetIntegrityError
 
 
@@ -42,6 +46,28 @@ def test_the_joined_model_keeps_the_old_bytes_and_has_two_outputs() -> None:
 
 def test_joining_is_the_same_every_time() -> None:
     assert join_landmark_outputs(small_model()) == join_landmark_outputs(small_model())
+
+
+def test_the_bundle_holds_both_networks_and_nothing_else() -> None:
+    members = {
+        "face_detection_short_range.tflite": b"weights",
+        "face_landmark_with_attention.tflite": small_model(),
+    }
+    packed = build_landmarker_bundle(members)
+    with zipfile.ZipFile(io.BytesIO(packed)) as bundle:
+        contents = {name: bundle.read(name) for name in bundle.namelist()}
+    assert contents == {
+        "face_detector.tflite": b"weights",
+        "face_landmarks_detector.tflite": join_landmark_outputs(small_model()),
+    }
+    assert all(packed.index(content) % 16 == 0 for content in contents.values())
+    assert packed == build_landmarker_bundle(members)
+
+
+def test_the_package_carries_no_model_data() -> None:
+    (package,) = edgeface.__path__
+    kinds = {path.suffix for path in Path(package).rglob("*") if path.is_file()}
+    assert kinds <= {".py", ".pyc", ".typed"}
 
 
 @pytest.mark.parametrize("cut", [0, 4, 40, 120])

@@ -128,6 +128,14 @@ def test_enrolment_is_at_least_as_strict_as_watch_in_every_gate() -> None:
         assert sign * getattr(strict, name) >= sign * getattr(lax, name), name
 
 
+def test_a_face_pitched_too_far_to_be_compared_is_kept_out_even_of_watch() -> None:
+    watch, enrolment = QualityGateOptions.watch(), QualityGateOptions.enrolment()
+    assert watch.max_pitch_deg == 25
+    assert enrolment.max_pitch_deg < watch.max_pitch_deg
+    assert report(landmarks=at(pitch_deg=24), options=watch).passed
+    assert report(landmarks=at(pitch_deg=26), options=watch).reasons == (R.TURNED_AWAY,)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"min_sharpness": math.nan}, {"max_yaw_deg": -1.0}, {"min_luminance": 0.9}],

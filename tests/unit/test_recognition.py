@@ -73,7 +73,9 @@ def test_every_layout_has_the_structure_of_the_paper(name: str) -> None:
     assert kinds.count(Linear) == flat
     assert kinds.count(PRelu) == (0 if foamliu else 33)
     assert kinds.count(Relu) == (34 if foamliu else 0)
-    strides = [layer.name for layer in network.layers if isinstance(layer, Conv) and layer.stride > 1]
+    strides = [
+        layer.name for layer in network.layers if isinstance(layer, Conv) and layer.stride > 1
+    ]
     assert len(strides) == 4
 
 
@@ -126,9 +128,7 @@ def test_random_checkpoints_give_the_embeddings_of_torch(name: str) -> None:
         found = recognise(state)
         crops = random_crops(2, found.network.crop_size)
         expected = torch_rows(found, state, crops)
-        np.testing.assert_allclose(
-            reference_embeddings(found.network, crops), expected, atol=1e-5
-        )
+        np.testing.assert_allclose(reference_embeddings(found.network, crops), expected, atol=1e-5)
         rows = EmbeddingSession(emit(found.network, name="g")).embed(crops)
         np.testing.assert_allclose(rows, expected, atol=1e-5)
 
@@ -161,9 +161,7 @@ def test_a_prefix_ends_at_a_dot() -> None:
 def test_the_order_of_the_tensors_does_not_matter() -> None:
     state = random_state(MOBILEFACENETS[XIAOCCER])
     crops = random_crops(1, Size(112, 112))
-    there, back = (
-        recognise(tensors).network for tensors in (state, dict(reversed(state.items())))
-    )
+    there, back = (recognise(tensors).network for tensors in (state, dict(reversed(state.items()))))
     assert [layer.name for layer in there.layers] == [layer.name for layer in back.layers]
     np.testing.assert_array_equal(
         reference_embeddings(there, crops), reference_embeddings(back, crops)
@@ -245,9 +243,7 @@ LOST_IN_A_LONGER_NAME = pytest.mark.xfail(
         ("mobilefacenet-bubbliiiing", "conv_5.model.1.project.bn.bias"),
         ("mobilefacenet-bubbliiiing", "last_bn.running_mean"),
         ("mobilefacenet-insightface-pytorch", "linear.weight"),
-        pytest.param(
-            "mobilefacenet-insightface-pytorch", "bn.weight", marks=LOST_IN_A_LONGER_NAME
-        ),
+        pytest.param("mobilefacenet-insightface-pytorch", "bn.weight", marks=LOST_IN_A_LONGER_NAME),
     ],
 )
 def test_one_missing_tensor_is_named_with_the_nearest_layout(name: str, missing: str) -> None:

@@ -179,8 +179,9 @@ def test_landmarks_are_five_finite_points(points: Any, said: str) -> None:
 @pytest.mark.parametrize("angle", ["yaw_deg", "pitch_deg", "roll_deg"])
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_the_pose_of_a_face_is_finite(angle: str, value: float) -> None:
+    pose: Any = {angle: value}
     with pytest.raises(InvalidInputError, match="angles"):
-        FaceLandmarks(POINTS, **{angle: value})
+        FaceLandmarks(POINTS, **pose)
 
 
 def test_eye_distance_is_the_length_between_the_first_two_points() -> None:
@@ -297,7 +298,7 @@ def test_a_score_is_accepted_from_the_threshold_on(score: float, accepted: bool)
         BOX,
         FaceDetection(BOX, 0.5),
         FaceLandmarks(POINTS),
-        AlignedFace(PIXELS, np.eye(2, 3)),
+        AlignedFace(PIXELS, np.eye(2, 3, dtype=np.float32)),
         Template(np.array([1.0], np.float32), "model"),
         IdentificationResult(Outcome.UNKNOWN),
         OperatingPoint(0.3, 1e-3, "fp32", "pairs"),

@@ -115,11 +115,14 @@ def _renamed(layer: Layer, renamed: dict[str, str]) -> Layer:
             return layer
 
 
-def emit(network: Network, *, name: str) -> onnx.ModelProto:
-    """Return ``network`` as a checked ONNX model whose graph is called ``name``."""
+def emit(network: Network, *, name: str, layers: Sequence[Layer] | None = None) -> onnx.ModelProto:
+    """Return ``network`` as a checked ONNX model whose graph is called ``name``.
+
+    ``layers`` are folded layers to write in place of the network's own.
+    """
     graph = _Graph()
     graph.preprocessing(network.preprocessing)
-    layers = fold(network.layers)
+    layers = fold(network.layers) if layers is None else layers
     for layer in layers:
         graph.layer(layer)
     graph.unit_length(layers[-1].name)

@@ -5,17 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 
 from edgeface.errors import GateFailedError
 from edgeface.types import ImageArray
-from edgeface_export.architectures.network import Network
+from edgeface_export.architectures.network import Layer, Network
+from edgeface_export.graph.emit import emit, fold
 from edgeface_export.progress import Progress, no_progress
-from edgeface_export.quantise.data_free import DEVIATIONS, data_free_ranges
+from edgeface_export.quantise.data_free import (
+    DEVIATIONS,
+    data_free_channels,
+    data_free_ranges,
+)
+from edgeface_export.quantise.equalise import equalise, equalised_tensors
 from edgeface_export.quantise.lint import lint
 from edgeface_export.quantise.placement import Placement, place
 from edgeface_export.quantise.qdq import insert_qdq
-from edgeface_export.quantise.ranges import TensorRange, collect_ranges
+from edgeface_export.quantise.ranges import (
+    TensorRange,
+    collect_channel_magnitudes,
+    collect_ranges,
+)
 
 __all__ = ["QuantiseOptions", "Quantised", "quantise"]
 
@@ -38,12 +49,16 @@ class QuantiseOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantised:
-    """An INT8 graph with Q/DQ pairs, and how it came to be."""
+    """An INT8 graph with Q/DQ pairs, and how it came to be.
+
+    ``layers`` are the folded, equalised float layers that it was made of.
+    """
 
     model: onnx.ModelProto
     placement: Placement
     ranges: dict[str, TensorRange]
     data_free: bool
+    layers: tuple[Layer, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return placement and ranges for the report."""
@@ -60,22 +75,41 @@ class Quantised:
 
 def quantise(
     network: Network,
-    model: onnx.ModelProto,
     crops: ImageArray | None,
     options: QuantiseOptions,
     *,
+    name: str = "int8",
     progress: Progress = no_progress,
 ) -> Quantised:
-    """Return ``model``, the emitted ``network``, in INT8.
+    """Return ``network`` as an INT8 graph called ``name``.
 
-    Ranges are measured on ``crops``, or taken from BatchNorm statistics when that is None.
+    Channels are equalised first, then ranges are set: both measured on ``crops``, or taken from
+    BatchNorm statistics when that is None.
 
     Raises:
         GateFailedError: The graph made breaks a placement rule (an error of ours, never shipped).
     """
+    layers = fold(network.layers)
+    tensors = equalised_tensors(layers)
+    if crops is None:
+        ends = data_free_channels(network, tensors, deviations=options.deviations)
+        magnitudes = {key: np.maximum(-low, high) for key, (low, high) in ends.items()}
+    else:
+        magnitudes = dict(
+            collect_channel_magnitudes(
+                emit(network, name=name),
+                tensors,
+                crops,
+                progress=lambda batches: progress("measuring channels", batches),
+            )
+        )
+    equalised = equalise(layers, magnitudes)
+    model = emit(network, name=name, layers=equalised.layers)
     placement = place(model, keep_float=options.keep_float)
     if crops is None:
-        ranges = data_free_ranges(network, placement.tensors, deviations=options.deviations)
+        ranges = data_free_ranges(
+            network, placement.tensors, deviations=options.deviations, factors=equalised.factors
+        )
     else:
         ranges = collect_ranges(
             model,
@@ -89,4 +123,4 @@ def quantise(
     violations = lint(quantised)
     if violations:
         raise GateFailedError("the INT8 graph breaks placement rules: " + "; ".join(violations))
-    return Quantised(quantised, placement, ranges, data_free=crops is None)
+    return Quantised(quantised, placement, ranges, crops is None, equalised.layers)

@@ -9,7 +9,7 @@ activations, for a Gaussian, and through residual sums, as if their inputs were 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,34 +28,59 @@ from edgeface_export.architectures.network import (
 )
 from edgeface_export.quantise.ranges import TensorRange
 
-__all__ = ["DEVIATIONS", "data_free_ranges"]
+__all__ = ["DEVIATIONS", "data_free_channels", "data_free_ranges"]
 
 DEVIATIONS = 6.0
 """Deviations of a channel that its range covers; 6 is the paper's choice."""
 
+_Ends = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 _Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def data_free_ranges(
-    network: Network, tensors: Sequence[str], *, deviations: float = DEVIATIONS
+    network: Network,
+    tensors: Sequence[str],
+    *,
+    deviations: float = DEVIATIONS,
+    factors: Mapping[str, npt.NDArray[np.float64]] | None = None,
 ) -> dict[str, TensorRange]:
     """Return the range of each of ``tensors``, named as in the emitted graph.
+
+    ``factors`` are those of an equalised graph: what each channel of a tensor was multiplied by.
+
+    Raises:
+        ArchitectureError: A tensor has no BatchNorm before it to tell its statistics.
+    """
+    channels = data_free_channels(network, tensors, deviations=deviations)
+    ranges = {}
+    for name, (low, high) in channels.items():
+        factor = (factors or {}).get(name, np.ones(1))
+        ends = min(0.0, float((low * factor).min())), max(0.0, float((high * factor).max()))
+        ranges[name] = TensorRange(*ends, "exact" if name == INPUT else "batchnorm")
+    return ranges
+
+
+def data_free_channels(
+    network: Network, tensors: Sequence[str], *, deviations: float = DEVIATIONS
+) -> dict[str, _Ends]:
+    """Return (low, high) of each channel of each of ``tensors``, as float64 vectors.
 
     Raises:
         ArchitectureError: A tensor has no BatchNorm before it to tell its statistics.
     """
     moments = _propagate(network)
-    ranges = {}
+    channels: dict[str, _Ends] = {}
     for name in tensors:
+        if name == INPUT:
+            channels[name] = _input_ends(network)
+            continue
         if name not in moments:
             raise ArchitectureError(f"{name}: no BatchNorm before it tells its range")
         mean, deviation = moments[name]
         floor, ceiling = _bounds(network, name)
-        low = max(floor, float((mean - deviations * deviation).min()))
-        high = min(ceiling, float((mean + deviations * deviation).max()))
-        ranges[name] = TensorRange(min(0.0, low), max(0.0, high), "batchnorm")
-    ranges.update({name: _input_range(network) for name in tensors if name == INPUT})
-    return ranges
+        low, high = mean - deviations * deviation, mean + deviations * deviation
+        channels[name] = np.maximum(floor, low), np.minimum(ceiling, high)
+    return channels
 
 
 def _propagate(network: Network) -> dict[str, _Moments]:
@@ -118,12 +143,8 @@ def _bounds(network: Network, tensor: str) -> tuple[float, float]:
     return -math.inf, math.inf
 
 
-def _input_range(network: Network) -> TensorRange:
-    """Return the exact range of the preprocessed crop."""
-    spec = network.preprocessing
-    ends = [
-        (pixel - mean) / scale
-        for mean, scale in zip(spec.mean, spec.scale, strict=True)
-        for pixel in (0.0, 255.0)
-    ]
-    return TensorRange(min(0.0, *ends), max(0.0, *ends), "exact")
+def _input_ends(network: Network) -> _Ends:
+    """Return the exact range of each channel of the preprocessed crop."""
+    mean = np.asarray(network.preprocessing.mean)
+    scale = np.asarray(network.preprocessing.scale)
+    return (0.0 - mean) / scale, (255.0 - mean) / scale

@@ -19,7 +19,7 @@ from edgeface.errors import ActivationSetError, InvalidInputError
 from edgeface.types import ImageArray
 from edgeface_export.graph.session import EmbeddingSession
 
-__all__ = ["BINS", "RangeMethod", "TensorRange", "collect_ranges"]
+__all__ = ["BINS", "RangeMethod", "TensorRange", "collect_channel_magnitudes", "collect_ranges"]
 
 BINS = 8192
 BATCH = 8
@@ -80,6 +80,30 @@ def collect_ranges(
         name: TensorRange(*_ends_at(counts[name], extremes[name], percentile), method)
         for name in tensors
     }
+
+
+def collect_channel_magnitudes(
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    crops: ImageArray,
+    *,
+    progress: Callable[[Iterable[ImageArray]], Iterable[ImageArray]] = iter,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the largest magnitude of each channel (axis 1) of each of ``tensors`` over ``crops``.
+
+    Raises:
+        ActivationSetError: There is no crop.
+    """
+    if len(crops) == 0:
+        raise ActivationSetError("no picture to measure ranges on")
+    session = EmbeddingSession(_with_outputs(model, tensors), outputs=tensors)
+    largest: dict[str, npt.NDArray[np.float32]] = {}
+    for batch in progress(list(_batches(crops))):
+        for name, values in zip(tensors, session.run(batch), strict=True):
+            axes = (0, *range(2, values.ndim))
+            found = np.abs(values).max(axis=axes)
+            largest[name] = np.maximum(largest.get(name, found), found)
+    return largest
 
 
 def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:

@@ -1,0 +1,135 @@
+"""TensorRT on an NVIDIA GPU: engines are built on the device, verified, and cached."""
+
+from __future__ import annotations
+
+import logging
+
+from edgeface.backends.crop_contract import CropContract
+from edgeface.backends.engine_cache import CachedEngine
+from edgeface.backends.ort import OrtBackend
+from edgeface.backends.trt_engine import (
+    TensorRtOptions,
+    TrtMachine,
+    build_verified,
+    load_fastest,
+    open_machine,
+    open_plan,
+    precisions_of,
+)
+from edgeface.backends.trt_executor import TrtExecutor
+from edgeface.bundle import Artefact, Bundle
+from edgeface.errors import InvalidInputError
+from edgeface.types import FloatArray, ImageArray
+
+__all__ = ["TensorRtBackend", "fastest_built_artefact"]
+
+_log = logging.getLogger("edgeface.tensorrt")
+
+
+class TensorRtBackend:
+    """Runs one artefact of a bundle with TensorRT; see :class:`edgeface.backends.base.Backend`.
+
+    The fastest engine that `edgeface engine build` left in the cache for this artefact, GPU, driver
+    and TensorRT is taken. Without one, the artefact's own graph is built, compared with ONNX
+    Runtime (gate C) and kept; that takes a minute or more, once. Engines with float16 for what is
+    float32 in the graph are made by the command only, because the runtime does not rewrite graphs.
+
+    Args:
+        bundle: The opened bundle; the artefact's hash is checked over the bytes that are built.
+        artefact: ``fp32`` or ``int8``.
+        threads: Checked, and of no effect on a GPU.
+        options: How engines are built, kept and run.
+
+    Raises:
+        BackendError: There is no driver, no GPU, or TensorRT refuses the graph.
+        GateFailedError: The engine that was built computes something else than its graph.
+        MissingDependencyError: ``tensorrt``, ``cuda-python`` or ``onnxruntime`` is not installed.
+        InvalidInputError: ``threads`` is below 1.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        artefact: str = "int8",
+        *,
+        threads: int | None = None,
+        options: TensorRtOptions | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InvalidInputError(f"threads must be at least 1, got {threads}")
+        entry = bundle.artefact(artefact)
+        precisions_of(entry)
+        machine = open_machine(options or TensorRtOptions())
+        where = f"{bundle.path.name}, artefact {artefact!r}"
+        self._contract = CropContract.of(bundle.manifest, where)
+        self.artefact = artefact
+        self.precision, self._executor = _ready(machine, bundle, entry, self._contract)
+        self._title = f"tensorrt {machine.trt.__version__} {self.precision}, {machine.device.name}"
+
+    @property
+    def name(self) -> str:
+        """Version, precision and GPU, and why there are no CUDA graphs where there are none."""
+        problem = self._executor.graph_problem
+        return f"{self._title} (no CUDA graphs: {problem})" if problem else self._title
+
+    def run(self, crops: ImageArray) -> FloatArray:
+        """Return (n, embedding size) float32 rows for (n, height, width, 3) uint8 RGB crops.
+
+        Raises:
+            InvalidInputError: The crops have another type or shape.
+            BackendError: The engine failed, or was closed.
+        """
+        crops = self._contract.check_crops(crops)
+        return self._executor.run(crops)
+
+    def close(self) -> None:
+        """Free the engine; may be called twice."""
+        self._executor.close()
+
+
+def fastest_built_artefact(bundle: Bundle, options: TensorRtOptions | None = None) -> str | None:
+    """Return the artefact whose engine in the cache is the fastest on this GPU, None without one.
+
+    Raises:
+        BackendError, MissingDependencyError: As for :class:`TensorRtBackend`.
+    """
+    machine = open_machine(options or TensorRtOptions())
+    best: tuple[float, str] | None = None
+    for entry in bundle.manifest.artefacts:
+        found = load_fastest(machine, entry) if entry.name in ("fp32", "int8") else None
+        if found is not None:
+            latency = found[1].figures.get("latency_ms", float("inf"))
+            best = min(best or (latency, entry.name), (latency, entry.name))
+    return None if best is None else best[1]
+
+
+def _ready(
+    machine: TrtMachine, bundle: Bundle, entry: Artefact, contract: CropContract
+) -> tuple[str, TrtExecutor]:
+    """Return (precision, running engine): cached, or built now."""
+    cached = load_fastest(machine, entry)
+    if cached is None:
+        precision = precisions_of(entry)[0]
+        with machine.cache.building(machine.key(entry, precision)):
+            # Another process may have built it while this one waited.
+            cached = load_fastest(machine, entry)
+            if cached is None:
+                return precision, _build(machine, bundle, entry, contract)
+    precision, engine = cached
+    return precision, open_plan(machine, engine.plan, contract)
+
+
+def _build(
+    machine: TrtMachine, bundle: Bundle, entry: Artefact, contract: CropContract
+) -> TrtExecutor:
+    precision = precisions_of(entry)[0]
+    _log.warning("%s: building a TensorRT engine, once; this can take minutes", contract.where)
+    key = machine.key(entry, precision)
+    reference = OrtBackend(bundle, entry.name)
+    try:
+        content = bundle.read(entry.name)
+        engine = build_verified(machine, content, key, contract, reference.run)
+    finally:
+        reference.close()
+    machine.cache.store(key, CachedEngine(engine.built.plan, engine.cached.figures))
+    return engine.executor

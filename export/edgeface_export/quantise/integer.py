@@ -1,0 +1,212 @@
+"""The integer graph for CPUs: uint8 from the picture to the last matrix.
+
+ONNX Runtime's CPU provider has no INT8 kernel for PReLU: in a Q/DQ graph every one of them is
+computed in float between two conversions, which makes INT8 slower than float. Here nothing is
+converted back. Activations are uint8 with a zero point, weights INT8 by output channel, layout
+channels last, which is what the CPU kernels compute in:
+
+* PReLU(x) = Max(x, a * x) for slopes up to 1 (:mod:`edgeface_export.graph.flip` sees to that).
+  Both take the same scale; a * x is a depthwise 1x1 convolution, whose weights hold a slope
+  exactly (127 steps of |a| / 127). It is faster than an integer multiplication, too.
+* ReLU and ReLU6 cost nothing: the range of the convolution before them ends at 0 and the ceiling.
+* The picture is uint8 already. Where its mean is one number for all channels, the mean becomes
+  the zero point, and the scale goes into the first convolution's weights.
+* The last matrix gives float, so an embedding is not rounded to 256 steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+
+from edgeface.errors import ArchitectureError, InvalidInputError
+from edgeface_export.architectures.network import (
+    INPUT,
+    Add,
+    Conv,
+    Flatten,
+    Layer,
+    Linear,
+    Network,
+    PRelu,
+    Preprocessing,
+    Relu,
+)
+from edgeface_export.graph.emit import fold
+from edgeface_export.graph.flip import readers_of
+from edgeface_export.quantise.integer_graph import Encoding, IntegerGraph
+from edgeface_export.quantise.ranges import TensorRange
+
+__all__ = ["integer_model", "integer_tensors"]
+
+# A mean of 127.5 lies between two zero points: at the border of the picture, padding then stands
+# for half a grey level, which is what rounding to 256 steps costs everywhere else anyway.
+_MAX_PADDING_LEVELS = 0.5
+
+
+def integer_tensors(layers: Sequence[Layer]) -> list[str]:
+    """Return the tensors whose ranges :func:`integer_model` needs, in the order of the layers.
+
+    ``layers`` may be folded or not; names are those of the emitted float graph.
+
+    Raises:
+        ArchitectureError: The layers have no integer form.
+    """
+    plan = _Plan.of(layers)
+    return [
+        layer.name
+        for layer in plan.body
+        if isinstance(layer, Conv | Add | PRelu | Relu)
+        and layer.name not in plan.absorbed
+        and not (isinstance(layer, Relu) and layer.name not in plan.absorbed.values())
+    ]
+
+
+def integer_model(
+    network: Network, ranges: Mapping[str, TensorRange], *, name: str
+) -> onnx.ModelProto:
+    """Return ``network`` as a checked integer graph called ``name``.
+
+    Its input and output are those of the float graph. A PReLU with a slope above 1 is computed in
+    float; give the network as :func:`edgeface_export.graph.flip.flip_network` returns it.
+
+    Raises:
+        ArchitectureError: The network has no integer form.
+        InvalidInputError: A tensor of :func:`integer_tensors` has no usable range.
+    """
+    builder = _Builder(network, ranges)
+    return builder.build(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Folded layers up to the head, the head as a matrix, and which ReLU goes into which layer.
+
+    ``absorbed`` names the ReLU by the convolution or sum that it is the only reader of.
+    """
+
+    body: tuple[Layer, ...]
+    head: Conv | Linear
+    absorbed: dict[str, str]
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer]) -> _Plan:
+        folded = fold(layers)
+        body, head = _split(folded)
+        readers = readers_of(folded)
+        by_name = {layer.name: layer for layer in body}
+        absorbed = {
+            layer.input: layer.name
+            for layer in body
+            if isinstance(layer, Relu)
+            and isinstance(by_name.get(layer.input), Conv | Add)
+            and len(readers[layer.input]) == 1
+        }
+        return cls(body, head, absorbed)
+
+
+def _split(folded: Sequence[Layer]) -> tuple[tuple[Layer, ...], Conv | Linear]:
+    """Return the layers before the last matrix or convolution, and that one."""
+    rest = list(folded)
+    while isinstance(rest[-1], Flatten):
+        rest.pop()
+    head = rest.pop()
+    if isinstance(head, Linear):
+        while rest and isinstance(rest[-1], Flatten):
+            head = replace(head, input=rest.pop().input)
+    one_group = isinstance(head, Linear) or (isinstance(head, Conv) and head.groups == 1)
+    inside = [layer.name for layer in rest if isinstance(layer, Linear | Flatten)]
+    if not (isinstance(head, Conv | Linear) and one_group) or inside or not rest:
+        raise ArchitectureError(
+            f"no integer form: the network must be convolutions and end in one matrix, its last "
+            f"layer is {head.name}, matrices before it: {inside}"
+        )
+    return tuple(rest), head
+
+
+class _Builder:
+    def __init__(self, network: Network, ranges: Mapping[str, TensorRange]) -> None:
+        self._network = network
+        self._ranges = ranges
+        self._plan = _Plan.of(network.layers)
+        self._absorbed = set(self._plan.absorbed.values())
+        self._shares: dict[str, list[PRelu]] = {}
+        for layer in self._plan.body:
+            if isinstance(layer, PRelu) and (layer.slope <= 1).all():
+                self._shares.setdefault(layer.input, []).append(layer)
+        self._graph = IntegerGraph(network.crop_size, network.embedding_size)
+
+    def build(self, name: str) -> onnx.ModelProto:
+        pixels, stem = _folded_input(self._network.preprocessing, self._plan.body)
+        if pixels is None:
+            self._graph.normalised_input(self._network.preprocessing)
+        else:
+            self._graph.plain_input(pixels)
+        for layer in self._plan.body:
+            self._layer(stem if stem is not None and layer.name == stem.name else layer)
+        shape = self._network.shapes[self._plan.head.input]
+        self._graph.head(self._plan.head, shape)
+        return self._graph.model(name)
+
+    def _layer(self, layer: Layer) -> None:
+        output = self._plan.absorbed.get(layer.name, layer.name)
+        match layer:
+            case Conv():
+                self._graph.conv(layer, output, self._encoding(output))
+            case Add():
+                self._graph.add(layer, output, self._encoding(output))
+            case PRelu() if layer in self._shares.get(layer.input, []):
+                self._graph.prelu(layer)
+            case PRelu():
+                self._graph.float_prelu(layer, self._encoding(layer.name))
+            case Relu() if layer.name not in self._absorbed:
+                self._graph.clip(layer)
+            case _:
+                pass
+
+    def _encoding(self, tensor: str) -> Encoding:
+        """Return the encoding of ``tensor``, wide enough for the PReLU that shares it."""
+        names = [tensor, *(layer.name for layer in self._shares.get(tensor, []))]
+        for name in names:
+            entry = self._ranges.get(name)
+            if entry is None or not (np.isfinite(entry.magnitude) and entry.magnitude > 0):
+                raise InvalidInputError(f"tensor {name!r} has no usable range: {entry}")
+        low = min(self._ranges[name].low for name in names)
+        high = max(self._ranges[name].high for name in names)
+        floor, ceiling = self._bounds(tensor)
+        return Encoding.of(max(low, floor), min(high, ceiling))
+
+    def _bounds(self, tensor: str) -> tuple[float, float]:
+        for layer in self._plan.body:
+            if layer.name == tensor and isinstance(layer, Relu):
+                return 0.0, float("inf") if layer.ceiling is None else layer.ceiling
+        return float("-inf"), float("inf")
+
+
+def _folded_input(
+    spec: Preprocessing, body: Sequence[Layer]
+) -> tuple[Encoding | None, Conv | None]:
+    """Return the encoding of the picture itself and the convolution made to read it.
+
+    Both are None where padding could not stand for the mean, or where something else than one
+    convolution reads the picture.
+    """
+    readers = [layer for layer in body if INPUT in (layer.input, getattr(layer, "skip", ""))]
+    mean = np.asarray(spec.mean, np.float64)
+    zero = int(np.clip(np.rint(mean.mean() + 1e-9), 0, 255))
+    first = readers[0] if len(readers) == 1 else None
+    if not isinstance(first, Conv) or first.groups != 1:
+        return None, None
+    if first.padding and np.abs(mean - zero).max() > _MAX_PADDING_LEVELS:
+        return None, None
+    scale = np.asarray(spec.scale, np.float64)
+    weight = first.weight.astype(np.float64) / scale.reshape(1, 3, 1, 1)
+    shift = (weight * (zero - mean).reshape(1, 3, 1, 1)).sum(axis=(1, 2, 3))
+    bias = shift if first.bias is None else shift + first.bias
+    # Pictures are RGB: a BGR network's first convolution is turned round instead.
+    order = slice(None) if spec.colour_order == "RGB" else slice(None, None, -1)
+    stem = replace(first, weight=weight[:, order].astype(np.float32), bias=bias.astype(np.float32))
+    return Encoding(1.0, zero), stem
