@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgeface.assets.table import Asset, known_asset
 from edgeface.errors import AssetIntegrityError, AssetMissingError
+from edgeface.folders import cache_folder
 
 __all__ = [
     "AssetState",
@@ -45,18 +46,6 @@ class FoundAsset:
     asset: Asset
     state: AssetState
     path: Path | None = None
-
-
-def cache_folder() -> Path:
-    """Return the folder that fetched files are kept in; it need not exist.
-
-    ``EDGEFACE_CACHE``, else ``$XDG_CACHE_HOME/edgeface/assets``, else ``~/.cache/edgeface/assets``.
-    """
-    chosen = os.environ.get("EDGEFACE_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgeface" / "assets"
 
 
 def cached_path(asset: Asset) -> Path:

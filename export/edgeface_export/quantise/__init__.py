@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import onnx
 
 from edgeface.errors import GateFailedError
@@ -15,7 +14,6 @@ from edgeface_export.graph.emit import emit, fold
 from edgeface_export.progress import Progress, no_progress
 from edgeface_export.quantise.data_free import (
     DEVIATIONS,
-    data_free_channels,
     data_free_ranges,
 )
 from edgeface_export.quantise.equalise import equalise, equalised_tensors
@@ -83,33 +81,21 @@ def quantise(
 ) -> Quantised:
     """Return ``network`` as an INT8 graph called ``name``.
 
-    Channels are equalised first, then ranges are set: both measured on ``crops``, or taken from
-    BatchNorm statistics when that is None.
+    Ranges are measured on ``crops``, after the channels were equalised; or taken from BatchNorm
+    statistics when that is None. These are not equalised: real channels have longer tails than
+    BatchNorm's Gaussian, and the slack that the largest channel of a tensor gives the others is
+    what saves them (measured: cosine to float 0.985 without, 0.966 with).
 
     Raises:
         GateFailedError: The graph made breaks a placement rule (an error of ours, never shipped).
     """
     layers = fold(network.layers)
-    tensors = equalised_tensors(layers)
-    if crops is None:
-        ends = data_free_channels(network, tensors, deviations=options.deviations)
-        magnitudes = {key: np.maximum(-low, high) for key, (low, high) in ends.items()}
-    else:
-        magnitudes = dict(
-            collect_channel_magnitudes(
-                emit(network, name=name),
-                tensors,
-                crops,
-                progress=lambda batches: progress("measuring channels", batches),
-            )
-        )
-    equalised = equalise(layers, magnitudes)
-    model = emit(network, name=name, layers=equalised.layers)
+    if crops is not None:
+        layers = _equalised(network, layers, crops, name=name, progress=progress)
+    model = emit(network, name=name, layers=layers)
     placement = place(model, keep_float=options.keep_float)
     if crops is None:
-        ranges = data_free_ranges(
-            network, placement.tensors, deviations=options.deviations, factors=equalised.factors
-        )
+        ranges = data_free_ranges(network, placement.tensors, deviations=options.deviations)
     else:
         ranges = collect_ranges(
             model,
@@ -123,4 +109,16 @@ def quantise(
     violations = lint(quantised)
     if violations:
         raise GateFailedError("the INT8 graph breaks placement rules: " + "; ".join(violations))
-    return Quantised(quantised, placement, ranges, crops is None, equalised.layers)
+    return Quantised(quantised, placement, ranges, crops is None, layers)
+
+
+def _equalised(
+    network: Network, layers: tuple[Layer, ...], crops: ImageArray, *, name: str, progress: Progress
+) -> tuple[Layer, ...]:
+    magnitudes = collect_channel_magnitudes(
+        emit(network, name=name),
+        equalised_tensors(layers),
+        crops,
+        progress=lambda batches: progress("measuring channels", batches),
+    )
+    return equalise(layers, magnitudes).layers
