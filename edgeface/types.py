@@ -11,11 +11,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from edgeface._arrays import FloatArray, ImageArray, read_only, require_finite, require_image
+from edgeface._geometry import BoundingBox, Size
 from edgeface.errors import InvalidInputError
 
 __all__ = [
@@ -38,58 +38,8 @@ __all__ = [
     "RejectionReason",
     "Size",
     "Template",
+    "read_only",
 ]
-
-ImageArray: TypeAlias = npt.NDArray[np.uint8]
-FloatArray: TypeAlias = npt.NDArray[np.float32]
-
-
-def read_only(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Return a view of ``array`` that cannot be written through."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def _require_image(name: str, pixels: object) -> ImageArray:
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-        got = f"{type(pixels).__name__} {getattr(pixels, 'dtype', '')}".strip()
-        raise InvalidInputError(f"{name} must be a uint8 numpy array, got {got}")
-    if pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InvalidInputError(
-            f"{name} must have shape (height, width, 3) in RGB, got {pixels.shape}; "
-            "convert grey or BGRA pictures with edgeface.camera.to_rgb first"
-        )
-    if 0 in pixels.shape:
-        raise InvalidInputError(f"{name} is empty: shape {pixels.shape}")
-    return pixels
-
-
-def _require_finite(name: str, array: object, shape: tuple[int | None, ...]) -> FloatArray:
-    values = np.asarray(array, dtype=np.float32)
-    fits = values.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, values.shape, strict=True)
-    )
-    if not fits:
-        raise InvalidInputError(f"{name} must have shape {shape}, got {values.shape}")
-    if not np.isfinite(values).all():
-        raise InvalidInputError(f"{name} holds NaN or infinity")
-    return values
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """A size in pixels; never a bare tuple, so width and height cannot be swapped."""
-
-    width_px: int
-    height_px: int
-
-    def __post_init__(self) -> None:
-        if self.width_px <= 0 or self.height_px <= 0:
-            raise InvalidInputError(f"a size must be positive, got {self}")
-
-    def __str__(self) -> str:
-        return f"{self.width_px}x{self.height_px}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +57,7 @@ class Frame:
     source: str = ""
 
     def __post_init__(self) -> None:
-        pixels = _require_image("Frame.pixels", self.pixels)
+        pixels = require_image("Frame.pixels", self.pixels)
         if not math.isfinite(self.timestamp_s):
             raise InvalidInputError(f"Frame.timestamp_s must be finite, got {self.timestamp_s}")
         object.__setattr__(self, "pixels", read_only(pixels))
@@ -116,50 +66,6 @@ class Frame:
     def size(self) -> Size:
         """The size of the picture."""
         return Size(int(self.pixels.shape[1]), int(self.pixels.shape[0]))
-
-
-@dataclass(frozen=True, slots=True)
-class BoundingBox:
-    """A rectangle in frame pixels; may reach outside the frame."""
-
-    left_px: float
-    top_px: float
-    width_px: float
-    height_px: float
-
-    def __post_init__(self) -> None:
-        values = (self.left_px, self.top_px, self.width_px, self.height_px)
-        if not all(math.isfinite(value) for value in values):
-            raise InvalidInputError(f"a bounding box must be finite, got {values}")
-        if self.width_px <= 0 or self.height_px <= 0:
-            raise InvalidInputError(f"a bounding box must have an area, got {values}")
-
-    @property
-    def right_px(self) -> float:
-        """X of the right edge."""
-        return self.left_px + self.width_px
-
-    @property
-    def bottom_px(self) -> float:
-        """Y of the lower edge."""
-        return self.top_px + self.height_px
-
-    @property
-    def area_px(self) -> float:
-        """Area in square pixels."""
-        return self.width_px * self.height_px
-
-    @property
-    def centre_px(self) -> tuple[float, float]:
-        """(x, y) of the centre."""
-        return self.left_px + self.width_px / 2, self.top_px + self.height_px / 2
-
-    def iou(self, other: BoundingBox) -> float:
-        """Return the intersection over union with ``other``, in 0..1."""
-        width = min(self.right_px, other.right_px) - max(self.left_px, other.left_px)
-        height = min(self.bottom_px, other.bottom_px) - max(self.top_px, other.top_px)
-        shared = max(0.0, width) * max(0.0, height)
-        return shared / (self.area_px + other.area_px - shared)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,7 +83,7 @@ class FaceDetection:
     def __post_init__(self) -> None:
         if not 0.0 <= self.score <= 1.0:
             raise InvalidInputError(f"a detection score must be in 0..1, got {self.score}")
-        points = _require_finite("FaceDetection.keypoints_px", self.keypoints_px, (None, 2))
+        points = require_finite("FaceDetection.keypoints_px", self.keypoints_px, (None, 2))
         object.__setattr__(self, "keypoints_px", read_only(points))
 
 
@@ -199,7 +105,7 @@ class FaceLandmarks:
     blendshapes: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        points = _require_finite("FaceLandmarks.points_px", self.points_px, (5, 2))
+        points = require_finite("FaceLandmarks.points_px", self.points_px, (5, 2))
         if not all(math.isfinite(a) for a in (self.yaw_deg, self.pitch_deg, self.roll_deg)):
             raise InvalidInputError("the angles of a face must be finite")
         object.__setattr__(self, "points_px", read_only(points))
@@ -222,8 +128,8 @@ class AlignedFace:
     frame_to_crop: FloatArray
 
     def __post_init__(self) -> None:
-        pixels = _require_image("AlignedFace.pixels", self.pixels)
-        matrix = _require_finite("AlignedFace.frame_to_crop", self.frame_to_crop, (2, 3))
+        pixels = require_image("AlignedFace.pixels", self.pixels)
+        matrix = require_finite("AlignedFace.frame_to_crop", self.frame_to_crop, (2, 3))
         object.__setattr__(self, "pixels", read_only(pixels))
         object.__setattr__(self, "frame_to_crop", read_only(matrix))
 
@@ -289,7 +195,7 @@ class Template:
     quality: float = 0.0
 
     def __post_init__(self) -> None:
-        vector = _require_finite("Template.vector", self.vector, (None,))
+        vector = require_finite("Template.vector", self.vector, (None,))
         length = float(np.linalg.norm(vector.astype(np.float64)))
         # 1e-3: float16 storage of a unit vector stays within 5e-4 of length 1.
         if abs(length - 1.0) > 1e-3:
@@ -420,6 +326,10 @@ class OperatingPoint:
             )
         if not 0.0 < self.target_fmr < 1.0:
             raise InvalidInputError(f"target_fmr must be between 0 and 1, got {self.target_fmr}")
+        if self.fnmr is not None and not 0.0 <= self.fnmr <= 1.0:
+            raise InvalidInputError(f"fnmr must be in 0..1 or None, got {self.fnmr}")
+        if self.n_mated < 0 or self.n_non_mated < 0:
+            raise InvalidInputError("comparisons cannot be fewer than none")
 
     def accepts(self, score: float) -> bool:
         """Return whether ``score`` is accepted; False for NaN, infinity and anything below."""

@@ -176,7 +176,9 @@ def _check_contract(model: Any, manifest: Manifest, where: str) -> None:
     size = manifest.crop_size
     wanted = (f"u8 [?,{size.height_px},{size.width_px},3]", f"f32 [?,{manifest.embedding_size}]")
     got = tuple(
-        "; ".join(f"{port.get_element_type().get_type_name()} {port.partial_shape}" for port in side)
+        "; ".join(
+            f"{port.get_element_type().get_type_name()} {port.partial_shape}" for port in side
+        )
         for side in (model.inputs, model.outputs)
     )
     if got != wanted:

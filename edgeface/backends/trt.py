@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 
 from edgeface.backends.crop_contract import CropContract
-from edgeface.backends.engine_cache import CachedEngine
-from edgeface.backends.ort import OrtBackend
 from edgeface.backends.trt_engine import (
     TensorRtOptions,
     TrtMachine,
+    Truth,
     build_verified,
     load_fastest,
     open_machine,
@@ -125,11 +124,7 @@ def _build(
     precision = precisions_of(entry)[0]
     _log.warning("%s: building a TensorRT engine, once; this can take minutes", contract.where)
     key = machine.key(entry, precision)
-    reference = OrtBackend(bundle, entry.name)
-    try:
-        content = bundle.read(entry.name)
-        engine = build_verified(machine, content, key, contract, reference.run)
-    finally:
-        reference.close()
-    machine.cache.store(key, CachedEngine(engine.built.plan, engine.cached.figures))
+    truth = Truth.of(bundle, entry)
+    engine = build_verified(machine, bundle.read(entry.name), key, contract, truth)
+    machine.cache.store(key, engine.cached)
     return engine.executor

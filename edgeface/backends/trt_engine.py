@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,25 @@ from edgeface.backends.engine_cache import BatchProfile, CachedEngine, EngineCac
 from edgeface.backends.engine_gate import (
     PROBE_CROPS,
     AgreementLimits,
+    Rows,
     check_agreement,
     measure_agreement,
     probe_crops,
+    reference_rows,
 )
 from edgeface.backends.sealed_file import Refusal
 from edgeface.backends.trt_build import BuildOptions, BuiltEngine, build_engine
 from edgeface.backends.trt_executor import EngineIO, TrtExecutor
 from edgeface.backends.trt_packages import import_cuda_runtime, import_tensorrt, log_lines
-from edgeface.bundle import Artefact
+from edgeface.bundle import Artefact, Bundle
 from edgeface.errors import BackendError, InvalidInputError
-from edgeface.types import FloatArray, ImageArray, Size
+from edgeface.types import ImageArray, Size
 
 __all__ = [
     "ARTEFACT_PRECISIONS",
     "TensorRtOptions",
     "TrtMachine",
+    "Truth",
     "VerifiedEngine",
     "build_verified",
     "load_fastest",
@@ -45,6 +47,7 @@ __all__ = [
 ARTEFACT_PRECISIONS = {"fp32": ("fp32", "fp16"), "int8": ("int8", "int8-fp16")}
 """What each artefact can be built as: first as its graph says, then with float16 for float32."""
 
+_FLOAT32 = "fp32"
 _WARM_UPS, _TIMED = 10, 50
 _log = logging.getLogger("edgeface.tensorrt")
 
@@ -109,6 +112,31 @@ class TrtMachine:
 
 
 @dataclass(frozen=True, slots=True)
+class Truth:
+    """What an engine is held against: its artefact's own graph, and float32 where that is INT8."""
+
+    graph: Rows
+    float32: Rows | None
+
+    @classmethod
+    def of(cls, bundle: Bundle, artefact: Artefact) -> Truth:
+        """Return the graphs of ``bundle`` that an engine of ``artefact`` must agree with.
+
+        Raises:
+            BackendError: ONNX Runtime cannot load one.
+            MissingDependencyError: ONNX Runtime is not installed.
+        """
+
+        def rows(name: str) -> Rows:
+            where = f"{bundle.path.name}, artefact {name!r}"
+            return reference_rows(bundle.read(name), where=where)
+
+        names = {entry.name for entry in bundle.manifest.artefacts}
+        anchored = artefact.name != _FLOAT32 and _FLOAT32 in names
+        return cls(rows(artefact.name), rows(_FLOAT32) if anchored else None)
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedEngine:
     """An engine that passed gate C: running, and what was measured of it."""
 
@@ -164,11 +192,9 @@ def build_verified(
     content: bytes,
     key: EngineKey,
     contract: CropContract,
-    reference: Callable[[ImageArray], FloatArray],
+    truth: Truth,
 ) -> VerifiedEngine:
-    """Return the engine built from ``content``, after gate C; it is not stored here.
-
-    ``reference`` gives the rows of the graph that the engine must agree with.
+    """Return the engine built from ``content``, after gate C against ``truth``; it is not stored.
 
     Raises:
         BackendError: TensorRT refuses the graph or cannot run the engine.
@@ -181,7 +207,7 @@ def build_verified(
     try:
         height, width, _ = contract.crop_shape
         crops = probe_crops(PROBE_CROPS, Size(width, height))
-        found = measure_agreement(executor.run, reference, crops)
+        found = measure_agreement(executor.run, truth.graph, crops, anchor=truth.float32)
         check_agreement(found, machine.options.limits, where=contract.where)
         latency_ms = 1e3 * _latency_s(executor, crops[:1])
     except Exception:
@@ -193,6 +219,7 @@ def build_verified(
         "cosine_mean": found.cosine_mean,
         "cosine_worst": found.cosine_worst,
         "latency_ms": latency_ms,
+        **({"loss_ratio": found.loss_ratio} if np.isfinite(found.loss_ratio) else {}),
     }
     return VerifiedEngine(executor, built, CachedEngine(built.plan, figures))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections import deque
+from collections import Counter, deque
 from functools import cache
 from typing import Any
 
@@ -83,10 +83,10 @@ class LogLines:
         self.logger = self._logger(trt)
 
     def take(self) -> tuple[str, ...]:
-        """Return the lines since the last call."""
-        lines = tuple(self._lines)
+        """Return the lines since the last call, each once, with how often where that was more."""
+        counts = Counter(self._lines)
         self._lines.clear()
-        return lines
+        return tuple(f"{text} ({n} times)" if n > 1 else text for text, n in counts.items())
 
     def _logger(self, trt: Any) -> Any:
         quiet = {trt.ILogger.VERBOSE: logging.DEBUG, trt.ILogger.INFO: logging.DEBUG}
@@ -104,7 +104,7 @@ class LogLines:
                 """Take one line; called by TensorRT, from threads of its own."""
                 level = levels.get(severity, logging.WARNING)
                 if level > logging.DEBUG:
-                    kept.append(text)
+                    kept.append(text.strip())
                 _log.log(level, "%s", text)
 
         return Logger()

@@ -24,15 +24,17 @@ HALF_OPSET = 19
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _FLOAT, _HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 _LARGEST = float(np.finfo(np.float16).max)
-# Below it float16 loses digits; a scale that small belongs to a channel that is almost dead.
-_SMALLEST_SCALE = np.float32(np.finfo(np.float16).smallest_normal)
+# Below the first, float16 loses digits, and the INT8 values are rounded again to make up for it.
+# Below the second too few are left; scales that small belong to dead channels.
+_EXACT_SCALE = np.float32(np.finfo(np.float16).smallest_normal)
+_SMALLEST_SCALE = np.float32(2.0**-18)
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return ``model`` with float16 arithmetic from its first to its last weighted layer.
 
-    Inputs and outputs keep their types. INT8 weights whose scale is too small for float16 are
-    written again in the smallest scale it has.
+    Inputs and outputs keep their types. INT8 weights whose scale float16 cannot hold exactly enough
+    are rounded again for one that it can.
 
     Raises:
         InvalidInputError: The model has no weighted layer, a weight or the scale of an activation
@@ -76,7 +78,7 @@ class _Halver:
 
     def _is_float(self, name: str) -> bool:
         if name in self._constants:
-            return self._constants[name].data_type == _FLOAT
+            return bool(self._constants[name].data_type == _FLOAT)
         return bool(self._types.get(name) == _FLOAT)
 
     def rewrite(self) -> None:
@@ -127,17 +129,19 @@ class _Halver:
         """Write a layer's INT8 weights again where float16 cannot hold their scale."""
         name, scale_name = node.input[0], node.input[1]
         scales = numpy_helper.to_array(self._constants[scale_name])
-        small = scales < _SMALLEST_SCALE
+        small = scales < _EXACT_SCALE
         if not small.any():
             return
         if name not in self._constants:
-            raise InvalidInputError(f"{node.name}: a scale of {scales} is too small for float16")
+            raise InvalidInputError(f"{node.name}: its scale {scales} is too small for float16")
         steps = numpy_helper.to_array(self._constants[name]).astype(np.float32)
-        wanted = np.where(small, _SMALLEST_SCALE, scales).astype(np.float32)
+        wanted = np.where(small, np.maximum(_rounded_up(scales), _SMALLEST_SCALE), scales)
         ratio = (scales / wanted).reshape(-1, *(1,) * (steps.ndim - 1))
         again = np.rint(steps * ratio).astype(np.int8)
         self._constants[name].CopyFrom(numpy_helper.from_array(again, name))
-        self._constants[scale_name].CopyFrom(numpy_helper.from_array(wanted, scale_name))
+        self._constants[scale_name].CopyFrom(
+            numpy_helper.from_array(wanted.astype(np.float32), scale_name)
+        )
 
     def _collect_constants(self) -> None:
         used = {name for node in self._graph.node for name in node.input}
@@ -151,6 +155,13 @@ class _Halver:
         kept = [t for t in [*self._graph.initializer, *self._added] if t.name in used]
         del self._graph.initializer[:]
         self._graph.initializer.extend(kept)
+
+
+def _rounded_up(scales: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the float16 value at or above each of ``scales``, so that no INT8 value grows."""
+    nearest = scales.astype(np.float16)
+    above = np.nextafter(nearest, np.float16(np.inf))
+    return np.where(nearest.astype(np.float32) < scales, above, nearest).astype(np.float32)
 
 
 def _half_name(name: str) -> str:

@@ -1,0 +1,147 @@
+"""The artefacts for CPUs: the fastest exact float graph, and the all-integer graph.
+
+What is fastest is measured here and recorded. A device measures again among the artefacts that
+it finds in the bundle (:mod:`edgeface.backends.selection`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx
+
+from edgeface.errors import ArchitectureError
+from edgeface.types import ImageArray
+from edgeface_export.architectures.network import Layer, Network
+from edgeface_export.graph.emit import emit
+from edgeface_export.graph.flip import flip_network
+from edgeface_export.graph.rewrites import PLAIN, fastest_fp32, time_in_turns
+from edgeface_export.graph.session import EmbeddingSession
+from edgeface_export.probes import synthetic_crops
+from edgeface_export.quantise import Quantised
+from edgeface_export.quantise.integer import integer_model, integer_tensors
+from edgeface_export.quantise.ranges import TensorRange
+
+__all__ = ["CPU_FP32", "CPU_INT8", "CpuArtefacts", "IntegerSource", "build_cpu_artefacts"]
+
+CPU_FP32, CPU_INT8 = "cpu-fp32", "cpu-int8"
+# Shorter runs are noise on a busy machine; longer ones are not worth the wait of an export.
+_ROUNDS = {1: 25, 8: 5}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntegerSource:
+    """What the ranges of the integer graph are measured on.
+
+    ``network`` is the network in the form that the integer graph is made of, ``model`` its float
+    graph, and ``tensors`` are the tensors whose ranges are needed, empty where the network has no
+    integer form; ``reason`` then says why.
+    """
+
+    network: Network
+    model: onnx.ModelProto
+    tensors: tuple[str, ...]
+    reason: str = ""
+
+    @classmethod
+    def of(cls, network: Network, *, layers: Sequence[Layer] | None = None) -> IntegerSource:
+        """Return the source for ``network``, or for ``layers`` in place of its own."""
+        taken = network if layers is None else replace(network, layers=tuple(layers))
+        flipped = flip_network(taken)
+        model = emit(flipped, name="ranges")
+        try:
+            return cls(flipped, model, tuple(integer_tensors(flipped.layers)))
+        except ArchitectureError as exc:
+            return cls(flipped, model, (), str(exc))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CpuArtefacts:
+    """Models by artefact name, figures for the manifest, and sentences for people.
+
+    ``cpu-fp32`` is missing where no rewrite beats the plain graph, ``cpu-int8`` where it was not
+    asked for or the network has no integer form. Neither has gone through a gate yet.
+    """
+
+    models: dict[str, onnx.ModelProto] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def build_cpu_artefacts(
+    network: Network,
+    fp32_model: onnx.ModelProto,
+    quantised: Quantised | None,
+    integer_ranges: Mapping[str, TensorRange] | None,
+    *,
+    source: IntegerSource | None = None,
+    crops: ImageArray | None = None,
+    rounds: Mapping[int, int] | None = None,
+) -> CpuArtefacts:
+    """Return the artefacts for CPUs of ``network``, whose float graph is ``fp32_model``.
+
+    ``integer_ranges`` are those of the tensors of :class:`IntegerSource`, measured on its model or
+    taken from its network's BatchNorm; None leaves out ``cpu-int8``. ``source`` is that source,
+    by default the network's own. ``quantised`` is only timed, beside the others. ``crops`` are
+    (n, height, width, 3) uint8, synthetic by default; they check equality and are timed.
+    ``rounds`` says how many runs are timed by batch size.
+
+    Figures: ``cpu_fp32_speed_ratio``, ``cpu_int8_speed_ratio`` and ``int8_qdq_speed_ratio`` are
+    speeds over ``fp32_model`` on ONNX Runtime's CPU provider, one thread, one crop, in turns;
+    with ``_batch8`` at the end for eight crops.
+
+    Raises:
+        GateFailedError: A float rewrite is not equal to ``fp32_model`` (an error of ours).
+        InvalidInputError: A range is missing.
+    """
+    crops = synthetic_crops(8, network.crop_size) if crops is None else crops
+    rounds = dict(rounds or _ROUNDS)
+    source = source or IntegerSource.of(network)
+    plain_flipped = emit(flip_network(network), name=fp32_model.graph.name)
+    fastest = fastest_fp32(fp32_model, plain_flipped, crops, rounds=rounds)
+    models: dict[str, onnx.ModelProto] = {}
+    notes = [f"cpu-fp32: PReLU as {fastest.form!r}, the fastest of {_listed(fastest.milliseconds)}"]
+    if fastest.form == PLAIN:
+        notes = ["cpu-fp32 is left out: no float rewrite was faster than the plain graph"]
+    else:
+        models[CPU_FP32] = fastest.model
+    if integer_ranges is not None and source.tensors:
+        models[CPU_INT8] = integer_model(
+            source.network, integer_ranges, name=fp32_model.graph.name
+        )
+    elif integer_ranges is not None:
+        notes.append(f"cpu-int8 is left out: {source.reason}")
+    timed = models if quantised is None else models | {"int8-qdq": quantised.model}
+    figures = _speed_ratios(fp32_model, timed, crops, rounds)
+    return CpuArtefacts(models, figures, tuple(notes))
+
+
+def _listed(milliseconds: Mapping[str, Mapping[int, float]]) -> str:
+    return ", ".join(f"{form} {min(ms.items())[1]:.2f} ms" for form, ms in milliseconds.items())
+
+
+def _speed_ratios(
+    plain: onnx.ModelProto,
+    models: Mapping[str, onnx.ModelProto],
+    crops: ImageArray,
+    rounds: Mapping[int, int],
+) -> dict[str, float]:
+    """Return the speed of each model over ``plain``, all in turns."""
+    sessions = {
+        name: EmbeddingSession(model, threads=1) for name, model in {PLAIN: plain, **models}.items()
+    }
+    figures = {}
+    for batch, count in rounds.items():
+        pixels = np.resize(crops, (batch, *crops.shape[1:]))
+        runs = {
+            name: (lambda session=session: session.run(pixels))
+            for name, session in sessions.items()
+        }
+        taken = time_in_turns(runs, count)
+        suffix = "" if batch == 1 else f"_batch{batch}"
+        for name in models:
+            key = f"{name.replace('-', '_')}_speed_ratio{suffix}"
+            figures[key] = taken[PLAIN] / taken[name]
+    return figures
