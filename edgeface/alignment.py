@@ -29,6 +29,11 @@ ALIGNMENT_TEMPLATES: dict[str, Size] = {
 }
 """Name of each known template and its crop size. Names give height x width, as trainers do."""
 
+# OpenCV counts the sides of a picture in 31 bits; no point of a face lies further out.
+_MAX_COORDINATE_PX = 2.0**31
+# Points whose squared distances to their middle sum to less lie on one spot.
+_MIN_SPREAD_PX2 = 1e-6
+
 
 def alignment_template(name: str) -> npt.NDArray[np.float64]:
     """Return the (5, 2) float64 x, y points of the template called ``name``, in crop pixels.
@@ -40,7 +45,8 @@ def alignment_template(name: str) -> npt.NDArray[np.float64]:
         known = ", ".join(sorted(ALIGNMENT_TEMPLATES))
         raise InvalidInputError(f"unknown alignment template {name!r}, choose one of {known}")
     shift_px = (112 - ALIGNMENT_TEMPLATES[name].width_px) / 2
-    return np.asarray(_ARCFACE_112) - np.array([shift_px, 0.0])
+    points: npt.NDArray[np.float64] = np.array(_ARCFACE_112) - np.array([shift_px, 0.0])
+    return points
 
 
 def similarity_transform(
@@ -51,19 +57,23 @@ def similarity_transform(
     Rotation, uniform scale and shift, never a reflection; least squares over the (n, 2) points.
 
     Raises:
-        InvalidInputError: The points are not finite, fewer than two, or all on one spot.
+        InvalidInputError: The points of either set are not finite, beyond any picture, fewer than
+            two, or all on one spot.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 2:
         raise InvalidInputError(
             f"alignment needs two equal (n, 2) sets of points, got {source.shape}, {target.shape}"
         )
-    if not (np.isfinite(source).all() and np.isfinite(target).all()):
-        raise InvalidInputError("alignment points hold NaN or infinity")
+    # A comparison with NaN is false, so NaN is refused here as well.
+    if not (np.abs([source, target]) <= _MAX_COORDINATE_PX).all():
+        raise InvalidInputError(
+            "alignment points hold NaN, infinity, or a coordinate beyond any picture"
+        )
     source_mean, target_mean = source.mean(0), target.mean(0)
     source, target = source - source_mean, target - target_mean
     spread = source.var(0).sum()
-    if spread < 1e-6:
+    if min(spread, target.var(0).sum()) < _MIN_SPREAD_PX2:
         raise InvalidInputError("alignment points lie on one spot; no transform exists")
     left, singular, right = np.linalg.svd(target.T @ source / len(source))
     signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right)) or 1.0])

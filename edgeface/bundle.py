@@ -2,25 +2,31 @@
 
 ``NAME.edgeface/`` holds ``manifest.json``, one or more ONNX artefacts and reports. Every file is
 hashed in the manifest and checked when the bundle is opened. A path that leaves the folder, a
-link, or an artefact that would load a second file is refused here, whatever the inference
-library would do with it.
+symbolic link, or an artefact that would load a second file is refused here, whatever the
+inference library would do with it. What the manifest says is in :mod:`edgeface.manifest`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import stat
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edgeface.errors import BundleFormatError, BundleIntegrityError, OperatingPointError
+from edgeface.manifest import (
+    MANIFEST_NAME,
+    SCHEMA_VERSION,
+    Artefact,
+    Manifest,
+    ModelSource,
+    Verdict,
+    manifest_from_json,
+    manifest_to_json,
+)
 from edgeface.onnx_file import refuse_external_data
-from edgeface.types import OperatingPoint, Size
+from edgeface.types import OperatingPoint
 
 __all__ = [
     "MANIFEST_NAME",
@@ -35,74 +41,10 @@ __all__ = [
     "sha256_of",
 ]
 
-SCHEMA_VERSION = 1
-MANIFEST_NAME = "manifest.json"
 _MAX_MANIFEST_BYTES = 4 << 20
 # A face model for a device is 1-300 MB; the limit stops a hostile bundle from filling memory.
 _MAX_FILE_BYTES = 2 << 30
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-@dataclass(frozen=True, slots=True)
-class Artefact:
-    """One runnable form of the model; ``name`` is ``fp32`` or ``int8``, ``file`` its file."""
-
-    name: str
-    file: str
-    sha256: str
-    size_bytes: int
-    precision: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """Where the weights came from. ``loss`` and ``trainer`` are empty where not known."""
-
-    file_name: str
-    sha256: str
-    format: str
-    architecture: str
-    trainer: str = ""
-    loss: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was measured of the artefacts.
-
-    ``status`` is ``passed``: a bundle that fails is never written. ``data_free`` is true when the
-    INT8 ranges were set without images. ``figures`` holds numbers by name, listed in
-    docs/architecture.md; ``notes`` are sentences for people.
-    """
-
-    status: str
-    data_free: bool = False
-    figures: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """The contract of a bundle.
-
-    The artefacts take (n, crop height, crop width, 3) uint8 RGB crops aligned to
-    ``alignment_template`` and return (n, ``embedding_size``) float32 rows of unit length, which
-    are compared by ``metric``. ``model_id`` is the SHA-256 of weights and contract.
-    """
-
-    model_id: str
-    name: str
-    embedding_size: int
-    crop_size: Size
-    alignment_template: str
-    source: ModelSource
-    artefacts: tuple[Artefact, ...]
-    verdict: Verdict
-    metric: str = "cosine"
-    operating_points: tuple[OperatingPoint, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-    tools: Mapping[str, str] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
 
 
 def sha256_of(path: Path) -> str:
@@ -112,61 +54,6 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def manifest_to_json(manifest: Manifest) -> str:
-    """Return ``manifest`` as JSON text with sorted keys."""
-    return json.dumps(asdict(manifest), indent=2, sort_keys=True, allow_nan=False) + "\n"
-
-
-def manifest_from_json(text: str, *, where: str = MANIFEST_NAME) -> Manifest:
-    """Return the manifest written in ``text``.
-
-    Raises:
-        BundleFormatError: Not JSON, a field missing, unknown or of the wrong type, or a schema
-            version that this release does not know. ``where`` names the file in the message.
-    """
-    try:
-        data = json.loads(text)
-    except ValueError as exc:
-        raise BundleFormatError(f"{where} is not JSON: {exc}") from exc
-    if not isinstance(data, dict):
-        raise BundleFormatError(f"{where} must hold an object, got {type(data).__name__}")
-    version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise BundleFormatError(
-            f"{where} has schema version {version!r}, this release reads {SCHEMA_VERSION}; "
-            "export the model again or install a matching edgeface"
-        )
-    try:
-        return _build_manifest(data)
-    except (KeyError, TypeError, ValueError) as exc:
-        raise BundleFormatError(f"{where} is not a valid manifest: {exc!r}") from exc
-
-
-def _build_manifest(data: dict[str, Any]) -> Manifest:
-    verdict = dict(data["verdict"])
-    verdict["notes"] = tuple(verdict.get("notes", ()))
-    manifest = Manifest(
-        **{
-            **data,
-            "crop_size": Size(**data["crop_size"]),
-            "source": ModelSource(**data["source"]),
-            "artefacts": tuple(Artefact(**entry) for entry in data["artefacts"]),
-            "verdict": Verdict(**verdict),
-            "operating_points": tuple(
-                OperatingPoint(**entry) for entry in data.get("operating_points", ())
-            ),
-        }
-    )
-    for name in ("model_id", "name"):
-        if not isinstance(data[name], str) or not data[name]:
-            raise ValueError(f"{name} must be a non-empty string")
-    if type(data["embedding_size"]) is not int or not 1 <= manifest.embedding_size <= 65536:
-        raise ValueError(f"embedding_size must be in 1..65536, got {manifest.embedding_size!r}")
-    if not manifest.artefacts:
-        raise ValueError("no artefact is listed")
-    return manifest
 
 
 class Bundle:
@@ -206,9 +93,10 @@ class Bundle:
         Raises:
             BundleIntegrityError: A file is missing, changed, a link, or outside the folder.
         """
-        expected = {entry.file: entry.sha256 for entry in self.manifest.artefacts}
-        expected.update(self.manifest.files)
-        for name, digest in sorted(expected.items()):
+        # Pairs, not a mapping: a file that is listed twice must have both of its hashes.
+        expected = {(entry.file, entry.sha256) for entry in self.manifest.artefacts}
+        expected.update(self.manifest.files.items())
+        for name, digest in sorted(expected):
             path = _checked_path(self.path, name)
             found = sha256_of(path)
             if found != digest:
@@ -266,8 +154,12 @@ class Bundle:
 
 
 def _checked_path(folder: Path, name: str) -> Path:
-    """Return ``folder/name`` if it is a plain, singly linked file directly inside ``folder``."""
-    if not _FILE_NAME.fullmatch(str(name)) or ".." in name:
+    """Return ``folder/name`` if it is a plain file directly inside ``folder``.
+
+    Symbolic links are refused. A hard link is a plain file like any other: package installers make
+    them, and a model cannot reach through one, since tensors outside of it are refused (ADR 14).
+    """
+    if not _FILE_NAME.fullmatch(name) or ".." in name:
         raise BundleIntegrityError(f"{folder}: the file name {name!r} is not allowed in a bundle")
     path = folder / name
     try:

@@ -35,6 +35,9 @@ _NESTED: dict[str, dict[int, str]] = {
 _TENSOR_EXTERNAL_DATA = 13
 _TENSOR_DATA_LOCATION = 14
 _MAX_DEPTH = 64
+# A key is a 32-bit number, so at most five bytes. Protobuf reads the low 32 bits of a longer one:
+# a key with a bit above them would be one field here and another there.
+_MAX_KEY, _MAX_KEY_BYTES = 2**32 - 1, 5
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -64,8 +67,11 @@ def _check(message: memoryview, kind: str, where: str, depth: int) -> None:
 def _fields(message: memoryview, where: str) -> Iterator[tuple[int, int, int | memoryview]]:
     position = 0
     while position < len(message):
+        start = position
         key, position = _varint(message, position, where)
         field, wire_type = key >> 3, key & 7
+        if key > _MAX_KEY or position - start > _MAX_KEY_BYTES or field == 0:
+            raise BundleIntegrityError(f"{where} is not an ONNX file, or is damaged")
         if wire_type == _VARINT:
             value, position = _varint(message, position, where)
             yield field, wire_type, value
@@ -73,6 +79,7 @@ def _fields(message: memoryview, where: str) -> Iterator[tuple[int, int, int | m
         if wire_type == _BYTES:
             length, position = _varint(message, position, where)
         else:
+            # Groups (3 and 4) are no part of ONNX, 6 and 7 of nothing.
             length = {_FIXED64: 8, _FIXED32: 4}.get(wire_type, -1)
         if length < 0 or position + length > len(message):
             raise BundleIntegrityError(f"{where} is not an ONNX file, or is damaged")

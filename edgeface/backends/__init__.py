@@ -17,6 +17,9 @@ __all__ = ["BACKENDS", "Choice", "choose_backend", "open_backend"]
 BACKENDS: dict[str, str] = {
     "ort": "edgeface.backends.ort:OrtBackend",
     "openvino": "edgeface.backends.ov:OpenVinoBackend",
+    "tensorrt": "edgeface.backends.trt:TensorRtBackend",
+    "rtx": "edgeface.backends.rtx:RtxBackend",
+    "cuda": "edgeface.backends.ort_gpu:CudaBackend",
 }
 """Where each engine's class lives; it is imported when it is asked for."""
 

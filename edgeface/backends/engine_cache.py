@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,9 +25,11 @@ from edgeface.backends.sealed_file import (
     user_key,
     write_sealed,
 )
+from edgeface.folders import cache_folder
 
-__all__ = ["BatchProfile", "CachedEngine", "EngineCache", "EngineKey", "engine_cache_folder"]
+__all__ = ["BatchProfile", "CachedEngine", "EngineCache", "EngineKey"]
 
+_log = logging.getLogger("edgeface.tensorrt")
 # Part of every key: raise it when an engine of an older release must not be used any more.
 _FORMAT = 1
 _ENGINE, _TIMING, _LOCK = ".engine", ".timing", ".lock"
@@ -92,18 +94,26 @@ class EngineKey:
         return _digest({"format": _FORMAT, **asdict(self)})
 
     @property
+    def origin(self) -> tuple[str, ...]:
+        """What an engine cannot be used without: TensorRT, GPU, driver and artefact."""
+        return (*self._machine, self.artefact_sha256)
+
+    @property
     def timing_digest(self) -> str:
         """The same of what a timing cache depends on: TensorRT, GPU and driver."""
-        facts = asdict(self)
-        names = ("tensorrt", "gpu", "compute_capability", "gpu_uuid", "driver")
-        return _digest({"format": _FORMAT, **{name: facts[name] for name in names}})
+        return _digest({"format": _FORMAT, "machine": self._machine})
+
+    @property
+    def _machine(self) -> tuple[str, ...]:
+        return (self.tensorrt, self.gpu, self.compute_capability, self.gpu_uuid, self.driver)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedEngine:
     """An engine whose seal fits: its plan, and what was measured when it was built.
 
-    ``figures`` has ``cosine_mean``, ``cosine_worst`` (gate C) and ``latency_ms`` (one crop).
+    ``figures`` has ``cosine_mean``, ``cosine_worst`` and, for INT8, ``loss_ratio`` (gate C),
+    ``latency_ms`` (one crop) and ``batch_latency_ms`` (the largest batch).
     """
 
     plan: bytes
@@ -121,24 +131,14 @@ class CacheEntry:
     reason: str = ""
 
 
-def engine_cache_folder() -> Path:
-    """Return the folder of built engines; it need not exist.
-
-    ``EDGEFACE_ENGINES``, else ``$XDG_CACHE_HOME/edgeface/engines``, else
-    ``~/.cache/edgeface/engines``.
-    """
-    chosen = os.environ.get("EDGEFACE_ENGINES")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edgeface" / "engines"
-
-
 class EngineCache:
-    """The sealed engines of one folder. Several processes may use it at once."""
+    """The sealed engines of one folder, by default ``engines`` in the user's cache.
+
+    Several processes may use it at once.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = engine_cache_folder() if folder is None else folder
+        self.folder = cache_folder("engines") if folder is None else folder
 
     def load(self, key: EngineKey) -> CachedEngine | Refusal:
         """Return the engine stored under ``key``, or why there is none to be used.
@@ -151,7 +151,38 @@ class EngineCache:
             return sealed
         if sealed.header.get("key") != asdict(key):
             return Refusal("it belongs to another key")
-        return CachedEngine(sealed.payload, sealed.header.get("figures", {}))
+        return _read_engine(sealed)
+
+    def find(self, key: EngineKey) -> list[tuple[EngineKey, CachedEngine]]:
+        """Return every believed engine of the artefact, GPU, driver and TensorRT of ``key``.
+
+        Precision, profile and settings may be others. A file that is not believed is logged.
+
+        Raises:
+            BackendError: The key file is not this user's alone.
+        """
+        found = []
+        for path in self._engines():
+            sealed = read_sealed(path, user_key(self.folder))
+            if isinstance(sealed, Refusal):
+                _log.warning("an engine in the cache is not used: %s: %s", path.name, sealed)
+                continue
+            stored = _read_key(sealed)
+            if stored is not None and stored.origin == key.origin:
+                found.append((stored, _read_engine(sealed)))
+        return found
+
+    def replace(self, key: EngineKey, engine: CachedEngine) -> Path:
+        """Return the file that holds ``engine``, now the only one of its artefact on this GPU.
+
+        Raises:
+            BackendError: The key file is not this user's alone.
+        """
+        older = [stored for stored, _ in self.find(key) if stored != key]
+        path = self.store(key, engine)
+        for stored in older:
+            self._path(stored.digest, _ENGINE).unlink(missing_ok=True)
+        return path
 
     def store(self, key: EngineKey, engine: CachedEngine) -> Path:
         """Return the file that now holds ``engine``; an older one is replaced.
@@ -194,10 +225,8 @@ class EngineCache:
 
     def entries(self) -> list[CacheEntry]:
         """Return every engine file of the folder, believed or not, by name."""
-        if not self.folder.is_dir():
-            return []
-        key = user_key(self.folder)
-        return [_entry(path, key) for path in sorted(self.folder.glob(f"*{_ENGINE}"))]
+        engines = self._engines()
+        return [_entry(path, user_key(self.folder)) for path in engines]
 
     def clear(self) -> int:
         """Delete all engines and timing notes, and return how many files; the key stays."""
@@ -211,8 +240,24 @@ class EngineCache:
             path.unlink(missing_ok=True)
         return len(found)
 
+    def _engines(self) -> list[Path]:
+        return sorted(self.folder.glob(f"*{_ENGINE}")) if self.folder.is_dir() else []
+
     def _path(self, digest: str, ending: str) -> Path:
         return self.folder / f"{digest}{ending}"
+
+
+def _read_key(sealed: Sealed) -> EngineKey | None:
+    """Return the key in the header; None where another release wrote it."""
+    try:
+        facts = dict(sealed.header["key"])
+        return EngineKey(**{**facts, "profile": BatchProfile(**facts["profile"])})
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _read_engine(sealed: Sealed) -> CachedEngine:
+    return CachedEngine(sealed.payload, sealed.header.get("figures", {}))
 
 
 def _entry(path: Path, key: bytes) -> CacheEntry:

@@ -183,6 +183,6 @@ def _check_contract(model: Any, manifest: Manifest, where: str) -> None:
     )
     if got != wanted:
         raise BackendError(
-            f"{where}: the model's inputs are {got[0]} and its outputs {got[1]}, wanted {wanted[0]} "
-            f"and {wanted[1]} with a free batch size; export the model again"
+            f"{where}: the model's inputs are {got[0]} and its outputs {got[1]}, wanted "
+            f"{wanted[0]} and {wanted[1]} with a free batch size; export the model again"
         )

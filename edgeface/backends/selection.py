@@ -18,9 +18,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from edgeface.types import ImageArray
 
 __all__ = ["ENGINES", "Choice", "Engine", "Opener", "choose", "probe_crops"]
 
+T = TypeVar("T")
 Opener: TypeAlias = Callable[[Bundle, str, str, int | None], Backend]
 """Opens a bundle with the engine and artefact of these names, and so many threads."""
 
@@ -215,10 +217,11 @@ def _opened(
     backends: dict[tuple[str, str], Backend] = {}
     try:
         for pair in pairs:
-            try:
-                backends[pair] = open_one(bundle, *pair, threads)
-            except (BackendError, MissingDependencyError) as exc:
-                failures[pair] = exc
+            opened = _tried(partial(open_one, bundle, *pair, threads))
+            if isinstance(opened, Exception):
+                failures[pair] = opened
+            else:
+                backends[pair] = opened
         yield backends
     finally:
         for backend in backends.values():
@@ -238,15 +241,21 @@ def _race(
             break
         for pair in list(times):
             started = time.perf_counter()
-            try:
-                backends[pair].run(crops)
-            except BackendError as exc:
-                failures[pair] = exc
+            rows = _tried(partial(backends[pair].run, crops))
+            if isinstance(rows, Exception):
+                failures[pair] = rows
                 del times[pair]
-                continue
-            if turn >= _WARM_UP_ROUNDS:
+            elif turn >= _WARM_UP_ROUNDS:
                 times[pair].append(time.perf_counter() - started)
     return times
+
+
+def _tried(call: Callable[[], T]) -> T | Exception:
+    """Return what ``call`` returns, or the failure of an engine, which ``auto`` reports."""
+    try:
+        return call()
+    except (BackendError, MissingDependencyError) as exc:
+        return exc
 
 
 def _label(pair: tuple[str, str]) -> str:
@@ -297,11 +306,11 @@ def _read(path: Path, pairs: Sequence[tuple[str, str]]) -> Choice | None:
         pair = (data["backend"], data["artefact"])
         latency_ms = {str(name): float(value) for name, value in data["latency_ms"].items()}
         left_out = {str(name): str(why) for name, why in data["left_out"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # Damaged or of another form: measured again and written anew.
         return None
-    fastest = min(latency_ms, key=lambda name: latency_ms[name], default="")
-    if pair not in pairs or _label(pair) != fastest:
+    sane = pair in pairs and all(0 < value < float("inf") for value in latency_ms.values())
+    if not sane or _label(pair) != min(latency_ms, key=lambda name: latency_ms[name], default=""):
         return None
     reason = "the fastest when measured here before"
     return Choice(*pair, reason, latency_ms, left_out, remembered=True)

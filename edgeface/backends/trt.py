@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
+
 from edgeface.backends.crop_contract import CropContract
+from edgeface.backends.engine_cache import EngineKey
 from edgeface.backends.trt_engine import (
     TensorRtOptions,
     TrtMachine,
@@ -17,7 +20,7 @@ from edgeface.backends.trt_engine import (
 )
 from edgeface.backends.trt_executor import TrtExecutor
 from edgeface.bundle import Artefact, Bundle
-from edgeface.errors import InvalidInputError
+from edgeface.errors import BackendError, GateFailedError, InvalidInputError
 from edgeface.types import FloatArray, ImageArray
 
 __all__ = ["TensorRtBackend", "fastest_built_artefact"]
@@ -40,8 +43,8 @@ class TensorRtBackend:
         options: How engines are built, kept and run.
 
     Raises:
-        BackendError: There is no driver, no GPU, or TensorRT refuses the graph.
-        GateFailedError: The engine that was built computes something else than its graph.
+        BackendError: There is no driver, no GPU, TensorRT refuses the graph, or the engine it built
+            computes something else than the graph (gate C).
         MissingDependencyError: ``tensorrt``, ``cuda-python`` or ``onnxruntime`` is not installed.
         InvalidInputError: ``threads`` is below 1.
     """
@@ -63,13 +66,17 @@ class TensorRtBackend:
         self._contract = CropContract.of(bundle.manifest, where)
         self.artefact = artefact
         self.precision, self._executor = _ready(machine, bundle, entry, self._contract)
-        self._title = f"tensorrt {machine.trt.__version__} {self.precision}, {machine.device.name}"
-
-    @property
-    def name(self) -> str:
-        """Version, precision and GPU, and why there are no CUDA graphs where there are none."""
+        # One crop of black shows whether CUDA graphs work, and the first face need not wait.
+        try:
+            self._executor.run(np.zeros((1, *self._contract.crop_shape), np.uint8))
+        except BackendError:
+            self._executor.close()
+            raise
         problem = self._executor.graph_problem
-        return f"{self._title} (no CUDA graphs: {problem})" if problem else self._title
+        self.name = (
+            f"tensorrt {machine.trt.__version__} {self.precision}, {machine.device.name}"
+            + (f" (no CUDA graphs: {problem})" if problem else "")
+        )
 
     def run(self, crops: ImageArray) -> FloatArray:
         """Return (n, embedding size) float32 rows for (n, height, width, 3) uint8 RGB crops.
@@ -108,23 +115,24 @@ def _ready(
     """Return (precision, running engine): cached, or built now."""
     cached = load_fastest(machine, entry)
     if cached is None:
-        precision = precisions_of(entry)[0]
-        with machine.cache.building(machine.key(entry, precision)):
+        own = machine.key(entry, precisions_of(entry)[0])
+        with machine.cache.building(own):
             # Another process may have built it while this one waited.
             cached = load_fastest(machine, entry)
             if cached is None:
-                return precision, _build(machine, bundle, entry, contract)
-    precision, engine = cached
-    return precision, open_plan(machine, engine.plan, contract)
+                return own.precision, _build(machine, bundle, entry, contract, own)
+    key, engine = cached
+    return key.precision, open_plan(machine, engine.plan, contract, key.profile)
 
 
 def _build(
-    machine: TrtMachine, bundle: Bundle, entry: Artefact, contract: CropContract
+    machine: TrtMachine, bundle: Bundle, entry: Artefact, contract: CropContract, key: EngineKey
 ) -> TrtExecutor:
-    precision = precisions_of(entry)[0]
     _log.warning("%s: building a TensorRT engine, once; this can take minutes", contract.where)
-    key = machine.key(entry, precision)
     truth = Truth.of(bundle, entry)
-    engine = build_verified(machine, bundle.read(entry.name), key, contract, truth)
+    try:
+        engine = build_verified(machine, bundle.read(entry.name), key, contract, truth)
+    except GateFailedError as exc:
+        raise BackendError(str(exc)) from exc
     machine.cache.store(key, engine.cached)
     return engine.executor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,6 @@ from edgeface.backends.engine_gate import (
     probe_crops,
     reference_rows,
 )
-from edgeface.backends.sealed_file import Refusal
 from edgeface.backends.trt_build import BuildOptions, BuiltEngine, build_engine
 from edgeface.backends.trt_executor import EngineIO, TrtExecutor
 from edgeface.backends.trt_packages import import_cuda_runtime, import_tensorrt, log_lines
@@ -49,7 +47,6 @@ ARTEFACT_PRECISIONS = {"fp32": ("fp32", "fp16"), "int8": ("int8", "int8-fp16")}
 
 _FLOAT32 = "fp32"
 _WARM_UPS, _TIMED = 10, 50
-_log = logging.getLogger("edgeface.tensorrt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,7 @@ class TensorRtOptions:
     """How engines are built, kept and run.
 
     ``device`` is the GPU's index. Batches above ``profile``'s largest are cut. ``cache`` is the
-    folder of engines, by default :func:`~edgeface.backends.engine_cache.engine_cache_folder`.
+    folder of engines, by default the one of :class:`~edgeface.backends.engine_cache.EngineCache`.
     """
 
     device: int = 0
@@ -171,19 +168,17 @@ def precisions_of(artefact: Artefact) -> tuple[str, ...]:
     return ARTEFACT_PRECISIONS[artefact.name]
 
 
-def load_fastest(machine: TrtMachine, artefact: Artefact) -> tuple[str, CachedEngine] | None:
-    """Return (precision, engine) of the fastest believed engine of ``artefact``, None without one.
+def load_fastest(machine: TrtMachine, artefact: Artefact) -> tuple[EngineKey, CachedEngine] | None:
+    """Return the fastest believed engine of ``artefact`` on this GPU, None without one.
+
+    Engines for batches of other sizes count, as `edgeface engine build` may have been told.
 
     Raises:
-        BackendError: The key of the cache is not this user's alone.
+        BackendError: The key of the cache is not this user's alone, or the artefact is made for
+            another inference engine.
     """
-    found: list[tuple[str, CachedEngine]] = []
-    for precision in precisions_of(artefact):
-        engine = machine.cache.load(machine.key(artefact, precision))
-        if isinstance(engine, CachedEngine):
-            found.append((precision, engine))
-        elif engine.reason != Refusal.ABSENT:
-            _log.warning("a %s engine in the cache is not used: %s", precision, engine)
+    own = machine.key(artefact, precisions_of(artefact)[0])
+    found = machine.cache.find(own)
     return min(found, key=lambda pair: pair[1].figures.get("latency_ms", np.inf), default=None)
 
 
@@ -203,13 +198,15 @@ def build_verified(
     cache = machine.cache
     options = machine.options.build_options(cache.load_timing(key))
     built = build_engine(machine.trt, content, options, where=contract.where)
-    executor = open_plan(machine, built.plan, contract)
+    executor = open_plan(machine, built.plan, contract, key.profile)
     try:
         height, width, _ = contract.crop_shape
-        crops = probe_crops(PROBE_CROPS, Size(width, height))
+        count = max(PROBE_CROPS, machine.options.profile.largest)
+        crops = probe_crops(count, Size(width, height))
         found = measure_agreement(executor.run, truth.graph, crops, anchor=truth.float32)
         check_agreement(found, machine.options.limits, where=contract.where)
         latency_ms = 1e3 * _latency_s(executor, crops[:1])
+        batch_ms = 1e3 * _latency_s(executor, crops[: machine.options.profile.largest])
     except Exception:
         executor.close()
         raise
@@ -219,12 +216,15 @@ def build_verified(
         "cosine_mean": found.cosine_mean,
         "cosine_worst": found.cosine_worst,
         "latency_ms": latency_ms,
+        "batch_latency_ms": batch_ms,
         **({"loss_ratio": found.loss_ratio} if np.isfinite(found.loss_ratio) else {}),
     }
     return VerifiedEngine(executor, built, CachedEngine(built.plan, figures))
 
 
-def open_plan(machine: TrtMachine, plan: bytes, contract: CropContract) -> TrtExecutor:
+def open_plan(
+    machine: TrtMachine, plan: bytes, contract: CropContract, profile: BatchProfile
+) -> TrtExecutor:
     """Return what runs ``plan``, which must come from this process or from a sealed file.
 
     Raises:
@@ -237,8 +237,11 @@ def open_plan(machine: TrtMachine, plan: bytes, contract: CropContract) -> TrtEx
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         said = "; ".join(lines.take()) or "no reason given"
-        raise BackendError(f"{contract.where}: TensorRT cannot load the engine: {said}")
-    io = _engine_io(trt, engine, contract, machine.options.profile.largest)
+        raise BackendError(
+            f"{contract.where}: TensorRT cannot load the engine: {said}; "
+            "`edgeface engine clear` makes way for a new one"
+        )
+    io = _engine_io(trt, engine, contract, profile.largest)
     return TrtExecutor(
         engine,
         io,
@@ -271,11 +274,11 @@ def _shape(engine: Any, name: str) -> tuple[int, ...]:
     return tuple(int(size) for size in engine.get_tensor_shape(name))
 
 
-def _latency_s(executor: TrtExecutor, crop: ImageArray) -> float:
-    """Return the median time of one crop, copies included."""
+def _latency_s(executor: TrtExecutor, crops: ImageArray) -> float:
+    """Return the median time of these crops in one batch, copies included."""
     times = []
     for _ in range(_WARM_UPS + _TIMED):
         started = time.perf_counter()
-        executor.run(crop)
+        executor.run(crops)
         times.append(time.perf_counter() - started)
     return float(np.median(times[_WARM_UPS:]))

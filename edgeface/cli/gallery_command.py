@@ -50,8 +50,12 @@ def remove_person(
     *,
     model: BundleOption,
     gallery: GalleryOption = DEFAULT_GALLERY,
+    as_json: JsonOption = False,
 ) -> None:
     """Remove a person and their templates."""
     with _open(gallery, model) as opened:
         opened.remove(name)
-    print_line(f"removed {name}")
+    if as_json:
+        print_json({"removed": name})
+    else:
+        print_line(f"removed {name}")

@@ -92,9 +92,15 @@ def _write(path: Path, content: bytes) -> str:
 
 
 def _swap(work: Path, folder: Path) -> None:
-    """Put ``work`` in the place of ``folder``; a bundle that stood there goes away last."""
+    """Put ``work`` in the place of ``folder``; a bundle there goes away last, or comes back."""
+    if not folder.exists():
+        work.rename(folder)
+        return
     old = work.with_name(work.name + ".old")
-    if folder.exists():
-        folder.rename(old)
-    work.rename(folder)
+    folder.rename(old)
+    try:
+        work.rename(folder)
+    finally:
+        if not folder.exists():
+            old.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

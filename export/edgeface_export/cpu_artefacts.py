@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from edgeface.types import ImageArray
 from edgeface_export.architectures.network import Layer, Network
 from edgeface_export.graph.emit import emit
 from edgeface_export.graph.flip import flip_network
-from edgeface_export.graph.rewrites import PLAIN, fastest_fp32, time_in_turns
+from edgeface_export.graph.rewrites import PLAIN, ROUNDS, fastest_fp32, time_in_turns
 from edgeface_export.graph.session import EmbeddingSession
 from edgeface_export.probes import synthetic_crops
 from edgeface_export.quantise import Quantised
@@ -27,8 +28,6 @@ from edgeface_export.quantise.ranges import TensorRange
 __all__ = ["CPU_FP32", "CPU_INT8", "CpuArtefacts", "IntegerSource", "build_cpu_artefacts"]
 
 CPU_FP32, CPU_INT8 = "cpu-fp32", "cpu-int8"
-# Shorter runs are noise on a busy machine; longer ones are not worth the wait of an export.
-_ROUNDS = {1: 25, 8: 5}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +77,6 @@ def build_cpu_artefacts(
     *,
     source: IntegerSource | None = None,
     crops: ImageArray | None = None,
-    rounds: Mapping[int, int] | None = None,
 ) -> CpuArtefacts:
     """Return the artefacts for CPUs of ``network``, whose float graph is ``fp32_model``.
 
@@ -86,7 +84,6 @@ def build_cpu_artefacts(
     taken from its network's BatchNorm; None leaves out ``cpu-int8``. ``source`` is that source,
     by default the network's own. ``quantised`` is only timed, beside the others. ``crops`` are
     (n, height, width, 3) uint8, synthetic by default; they check equality and are timed.
-    ``rounds`` says how many runs are timed by batch size.
 
     Figures: ``cpu_fp32_speed_ratio``, ``cpu_int8_speed_ratio`` and ``int8_qdq_speed_ratio`` are
     speeds over ``fp32_model`` on ONNX Runtime's CPU provider, one thread, one crop, in turns;
@@ -97,24 +94,23 @@ def build_cpu_artefacts(
         InvalidInputError: A range is missing.
     """
     crops = synthetic_crops(8, network.crop_size) if crops is None else crops
-    rounds = dict(rounds or _ROUNDS)
     source = source or IntegerSource.of(network)
     plain_flipped = emit(flip_network(network), name=fp32_model.graph.name)
-    fastest = fastest_fp32(fp32_model, plain_flipped, crops, rounds=rounds)
+    fastest = fastest_fp32(fp32_model, plain_flipped, crops)
     models: dict[str, onnx.ModelProto] = {}
     notes = [f"cpu-fp32: PReLU as {fastest.form!r}, the fastest of {_listed(fastest.milliseconds)}"]
-    if fastest.form == PLAIN:
+    if len(fastest.milliseconds) == 1:
+        notes = ["cpu-fp32 is left out: the network has no PReLU to rewrite"]
+    elif fastest.form == PLAIN:
         notes = ["cpu-fp32 is left out: no float rewrite was faster than the plain graph"]
     else:
         models[CPU_FP32] = fastest.model
     if integer_ranges is not None and source.tensors:
-        models[CPU_INT8] = integer_model(
-            source.network, integer_ranges, name=fp32_model.graph.name
-        )
+        models[CPU_INT8] = integer_model(source.network, integer_ranges, name=fp32_model.graph.name)
     elif integer_ranges is not None:
         notes.append(f"cpu-int8 is left out: {source.reason}")
     timed = models if quantised is None else models | {"int8-qdq": quantised.model}
-    figures = _speed_ratios(fp32_model, timed, crops, rounds)
+    figures = _speed_ratios(fp32_model, timed, crops)
     return CpuArtefacts(models, figures, tuple(notes))
 
 
@@ -126,19 +122,15 @@ def _speed_ratios(
     plain: onnx.ModelProto,
     models: Mapping[str, onnx.ModelProto],
     crops: ImageArray,
-    rounds: Mapping[int, int],
 ) -> dict[str, float]:
     """Return the speed of each model over ``plain``, all in turns."""
     sessions = {
         name: EmbeddingSession(model, threads=1) for name, model in {PLAIN: plain, **models}.items()
     }
     figures = {}
-    for batch, count in rounds.items():
+    for batch, count in ROUNDS.items():
         pixels = np.resize(crops, (batch, *crops.shape[1:]))
-        runs = {
-            name: (lambda session=session: session.run(pixels))
-            for name, session in sessions.items()
-        }
+        runs = {name: partial(session.run, pixels) for name, session in sessions.items()}
         taken = time_in_turns(runs, count)
         suffix = "" if batch == 1 else f"_batch{batch}"
         for name in models:

@@ -14,7 +14,8 @@ import onnx
 
 from edgeface._version import __version__
 from edgeface.bundle import Bundle, Manifest, ModelSource, Verdict
-from edgeface.types import ImageArray
+from edgeface.errors import ActivationSetError, InvalidInputError
+from edgeface.types import ImageArray, Size
 from edgeface_export.architectures.network import Network
 from edgeface_export.architectures.recognition import Recognition, recognise
 from edgeface_export.bundle_writer import model_identity, write_bundle
@@ -43,6 +44,7 @@ _SYNTHETIC_CROPS = 64
 # Every fourth crop measures what the other three set: figures on the very crops that set the
 # ranges would flatter.
 _HELD_OUT = 4
+_MIN_CROPS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,29 +91,26 @@ def export_checkpoint(
         ArchitectureError: No known network fits its tensors.
         ActivationSetError: The activation set is unusable.
         GateFailedError: The result was measured and is not good enough; nothing is written.
-        InvalidInputError: ``output`` is taken.
+        InvalidInputError: ``output`` is taken, or an activation set is given without INT8.
     """
     options = options or ExportOptions()
+    _require_use(activation_set, options)
     started = time.monotonic()
     checkpoint = read_checkpoint(path)
     recognition = recognise({name: t.array for name, t in checkpoint.tensors.items()})
     network = recognition.network
     name = options.name or Path(path).stem
-    fp32 = emit(network, name=name)
-    crops = activation_set(network) if activation_set and options.int8 else None
-    held_out = (
-        synthetic_crops(_SYNTHETIC_CROPS, network.crop_size)
-        if crops is None
-        else crops[::_HELD_OUT]
-    )
+    # The graph is called after the layout, not after the bundle: its bytes are the identity.
+    graph_name = recognition.layout.name
+    fp32 = emit(network, name=graph_name)
+    ranging, held_out = _crops(activation_set, network)
     parity = measure_parity(network, fp32, held_out)
     models = {"fp32": fp32}
     quantised, figures = None, None
     if options.int8:
-        ranging = None if crops is None else np.delete(crops, np.s_[::_HELD_OUT], axis=0)
-        quantised = quantise(network, ranging, options.quantise, name=name, progress=progress)
+        quantised = quantise(network, ranging, options.quantise, name=graph_name, progress=progress)
         models["int8"] = quantised.model
-        figures = _compare(fp32, quantised.model, held_out, faces=crops is not None)
+        figures = _compare(fp32, quantised.model, held_out, faces=ranging is not None)
     gates = check_gates(parity, figures, options.limits)
     all_figures = dict(figures_of(parity, figures))
     if quantised is not None:
@@ -123,6 +122,41 @@ def export_checkpoint(
     report = _report(recognition, options, all_figures, gates, quantised)
     bundle = write_bundle(Path(output), manifest, content, report, overwrite=options.overwrite)
     return ExportResult(bundle, recognition, gates, report, time.monotonic() - started)
+
+
+def _require_use(activation_set: CropLoader | None, options: ExportOptions) -> None:
+    if activation_set is not None and not options.int8:
+        raise InvalidInputError(
+            "an activation set sets INT8 ranges, but no INT8 artefact is asked for; "
+            "set int8 in the options, or leave the activation set out"
+        )
+
+
+def _crops(
+    activation_set: CropLoader | None, network: Network
+) -> tuple[ImageArray | None, ImageArray]:
+    """Return the crops that set the ranges, None when data-free, and those that measure them."""
+    if activation_set is None:
+        return None, synthetic_crops(_SYNTHETIC_CROPS, network.crop_size)
+    crops = _usable(activation_set(network), network.crop_size)
+    return np.delete(crops, np.s_[::_HELD_OUT], axis=0), crops[::_HELD_OUT]
+
+
+def _usable(crops: ImageArray, size: Size) -> ImageArray:
+    """Return ``crops`` if they can set the ranges of a network that reads crops of ``size``."""
+    wanted = (size.height_px, size.width_px, 3)
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != wanted:
+        raise ActivationSetError(
+            f"the activation set must be uint8 RGB crops of shape (n, {size.height_px}, "
+            f"{size.width_px}, 3), got {crops.dtype} of shape {crops.shape}; "
+            "align the faces to the network's template"
+        )
+    if len(crops) < _MIN_CROPS:
+        raise ActivationSetError(
+            f"the activation set must have at least {_MIN_CROPS} crops, got {len(crops)}: "
+            f"one in {_HELD_OUT} is held out to measure what the others set; give more faces"
+        )
+    return crops
 
 
 def _compare(

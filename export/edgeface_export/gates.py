@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeface.errors import GateFailedError
 from edgeface.types import FloatArray
 from edgeface_export.parity import Parity
 
-__all__ = ["GateLimits", "QuantiserFigures", "check_gates", "compare_embeddings"]
+__all__ = ["GateLimits", "QuantiserFigures", "check_gates", "compare_embeddings", "figures_of"]
+
+# That of edgeface.types.Template: what is further from length 1 is never compared.
+_LENGTH_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,8 @@ class QuantiserFigures:
     """INT8 against float on the same crops.
 
     ``mean_score`` is that of different crops in INT8, ``mean_score_rise`` its difference to
-    float. ``faces`` tells whether the crops were faces or synthetic pictures.
+    float. ``unusable`` counts the crops without an embedding in one of the two: NaN, infinite, or
+    not of length 1. ``faces`` tells whether the crops were faces or synthetic pictures.
     """
 
     cosine_mean: float
@@ -57,6 +62,7 @@ class QuantiserFigures:
     pair_change_worst: float
     mean_score: float
     mean_score_rise: float
+    unusable: int
     crops: int
     faces: bool
 
@@ -64,13 +70,14 @@ class QuantiserFigures:
 def compare_embeddings(before: FloatArray, after: FloatArray, *, faces: bool) -> QuantiserFigures:
     """Return how the unit rows of ``after`` differ from those of ``before``, crop by crop.
 
-    A row that is not finite counts as cosine -1, so that it can only fail a gate.
+    A crop that has no embedding in one of the two is counted as unusable, which is a gate of its
+    own; its cosine counts as -1 and its scores as 0.
     """
-    cosines = np.sum(before * after, axis=1, dtype=np.float64)
-    cosines = np.where(np.isfinite(cosines), cosines, -1.0)
-    clean = np.nan_to_num(after)
+    usable = _is_unit(before) & _is_unit(after)
+    before, after = (np.where(usable[:, None], rows, 0.0) for rows in (before, after))
+    cosines = np.where(usable, np.sum(before * after, axis=1), -1.0)
     upper = np.triu_indices(len(before), 1)
-    scores_before, scores_after = (before @ before.T)[upper], (clean @ clean.T)[upper]
+    scores_before, scores_after = ((rows @ rows.T)[upper] for rows in (before, after))
     changes = np.abs(scores_after - scores_before)
     return QuantiserFigures(
         cosine_mean=float(cosines.mean()),
@@ -79,9 +86,17 @@ def compare_embeddings(before: FloatArray, after: FloatArray, *, faces: bool) ->
         pair_change_worst=float(changes.max()) if changes.size else 0.0,
         mean_score=float(scores_after.mean()) if changes.size else 0.0,
         mean_score_rise=float((scores_after - scores_before).mean()) if changes.size else 0.0,
+        unusable=int(np.count_nonzero(~usable)),
         crops=len(before),
         faces=faces,
     )
+
+
+def _is_unit(rows: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return for each row whether it is finite and of length 1, as a template must be."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+    return np.asarray(np.abs(lengths - 1.0) <= _LENGTH_TOLERANCE)
 
 
 def check_gates(
@@ -95,6 +110,7 @@ def check_gates(
     checks = [_at_most("parity to the checkpoint", parity.difference, limits.max_parity_difference)]
     if quantiser is not None:
         checks += [
+            _at_most("crops without an embedding", quantiser.unusable, 0),
             _at_least("INT8 cosine, mean", quantiser.cosine_mean, limits.min_cosine_mean),
             _at_least("INT8 cosine, worst hundredth", quantiser.cosine_p1, limits.min_cosine_p1),
             _at_most(
@@ -139,6 +155,7 @@ def figures_of(parity: Parity, quantiser: QuantiserFigures | None) -> Mapping[st
             "int8_pair_change_worst": quantiser.pair_change_worst,
             "int8_mean_score": quantiser.mean_score,
             "int8_mean_score_rise": quantiser.mean_score_rise,
+            "int8_unusable": float(quantiser.unusable),
             "int8_crops": float(quantiser.crops),
         }
     return figures

@@ -90,7 +90,6 @@ def test_the_architecture_names_no_package_that_is_gone(repository: Path) -> Non
             assert (repository / ROOTS[package]).joinpath(*name.split(".")).is_dir(), name
 
 
-@pytest.mark.xfail(reason="edgeface/types.py has 426 lines", strict=True)
 def test_no_module_is_longer_than_it_may_be(repository: Path) -> None:
     long = {
         str(path.relative_to(repository)): lines

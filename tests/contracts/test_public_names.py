@@ -216,18 +216,7 @@ def test_every_command_and_every_option_has_help(words: str) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param(
-            words,
-            marks=pytest.mark.xfail(reason="prints a line and has no --json", strict=True)
-            if words == "gallery remove"
-            else (),
-        )
-        for words in LEAVES
-    ],
-)
+@pytest.mark.parametrize("words", LEAVES)
 def test_every_command_can_print_json(words: str) -> None:
     options = {option for parameter in COMMANDS[words].params for option in parameter.opts}
     assert "--json" in options

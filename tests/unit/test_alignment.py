@@ -125,6 +125,11 @@ def test_points_on_one_line_still_have_a_transform_without_a_reflection() -> Non
         (FULL, np.full((5, 2), np.nan), "NaN"),
         (np.full((5, 2), 40.0), FULL, "one spot"),
         (np.full((5, 2), 40.0) + 1e-6 * FULL, FULL, "one spot"),
+        (FULL, np.full((5, 2), 40.0), "one spot"),
+        (FULL, np.zeros((5, 2)), "one spot"),
+        (1e300 * FULL, FULL, "beyond any picture"),
+        (FULL, 1e300 * FULL, "beyond any picture"),
+        (FULL - 1e12, FULL, "beyond any picture"),
     ],
 )
 def test_points_that_have_no_transform_are_refused(

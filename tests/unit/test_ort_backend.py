@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeface.backends import choose_artefact, open_backend
+from edgeface.backends import open_backend
 from edgeface.backends.ort import OrtBackend, default_threads
 from edgeface.bundle import Bundle
 from edgeface.errors import (
@@ -157,28 +157,8 @@ def test_threads_are_chosen_within_reason(bundle: Bundle) -> None:
         OrtBackend(bundle, threads=0)
 
 
-@pytest.mark.parametrize(
-    ("artefacts", "ratio", "chosen"),
-    [
-        (("fp32",), None, "fp32"),
-        (("fp32", "int8"), None, "fp32"),
-        (("fp32", "int8"), 0.7, "fp32"),
-        (("fp32", "int8"), 1.0, "fp32"),
-        (("fp32", "int8"), 2.9, "int8"),
-        (("fp32",), 2.9, "fp32"),
-    ],
-)
-def test_auto_takes_int8_only_where_it_was_measured_to_be_faster(
-    tmp_path: Path, artefacts: tuple[str, ...], ratio: float | None, chosen: str
-) -> None:
-    figures = {} if ratio is None else {"int8_speed_ratio": ratio}
-    bundle = Bundle.open(make_bundle(tmp_path, artefacts=artefacts, figures=figures))
-    assert choose_artefact(bundle) == chosen
-    assert open_backend(bundle).artefact == chosen
-
-
 def test_unknown_names_are_refused_with_those_that_exist(bundle: Bundle) -> None:
-    with pytest.raises(InvalidInputError, match="'quick', choose one of auto, ort"):
+    with pytest.raises(InvalidInputError, match=r"'quick', choose one of auto, .*ort"):
         open_backend(bundle, backend="quick")
     with pytest.raises(BundleFormatError, match="choose one of fp32"):
         open_backend(bundle, artefact="int8")

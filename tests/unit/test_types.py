@@ -41,6 +41,19 @@ def test_a_size_without_an_area_is_refused(width: int, height: int) -> None:
         Size(width, height)
 
 
+@pytest.mark.parametrize("side", [NAN, INF, 2.5, 3.0, "3", None, True])
+def test_a_size_is_counted_in_whole_pixels(side: Any) -> None:
+    for sides in ((side, 3), (3, side)):
+        with pytest.raises(InvalidInputError, match="whole pixels"):
+            Size(*sides)
+
+
+def test_a_size_of_numpy_integers_is_one_of_plain_integers() -> None:
+    size = Size(np.int64(96), np.uint16(112))  # type: ignore[arg-type]
+    assert size == Size(96, 112)
+    assert {type(size.width_px), type(size.height_px)} == {int}
+
+
 def test_a_size_reads_as_width_times_height() -> None:
     assert str(Size(96, 112)) == "96x112"
 
@@ -123,6 +136,25 @@ def test_overlap_is_the_shared_part_of_both_boxes(other: BoundingBox, share: flo
     assert BOX.iou(other) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "share"),
+    [
+        (BoundingBox(0, 0, 1e200, 1e200), BoundingBox(0, 0, 1e200, 1e200), 1.0),
+        (BoundingBox(0, 0, 1e200, 1e200), BoundingBox(0, 0, 5e199, 1e200), 0.5),
+        (BoundingBox(0, 0, 1e200, 1e200), BOX, 0.0),
+        (BoundingBox(1.7e308, 0, 1.7e308, 1), BoundingBox(1.7e308, 0, 1.7e308, 1), 1.0),
+        (BoundingBox(-1.7e308, 0, 1, 1), BoundingBox(1.7e308, 0, 1, 1), 0.0),
+        (BoundingBox(0, 0, 1e-200, 1e-200), BoundingBox(0, 0, 1e-200, 1e-200), 1.0),
+        (BoundingBox(0, 0, 1e308, 1e-308), BoundingBox(0, 0, 1e-308, 1e308), 0.0),
+    ],
+)
+def test_overlap_of_boxes_of_any_size_is_a_share(
+    one: BoundingBox, other: BoundingBox, share: float
+) -> None:
+    assert one.iou(other) == pytest.approx(share)
+    assert other.iou(one) == pytest.approx(share)
+
+
 sides = st.floats(-1e4, 1e4)
 lengths = st.floats(1e-2, 1e4)
 boxes = st.builds(BoundingBox, sides, sides, lengths, lengths)
@@ -151,6 +183,13 @@ def test_the_score_of_a_detection_is_a_share(score: float) -> None:
         (np.zeros((2, 5, 2), np.float32), "shape"),
         (np.full((5, 2), NAN, np.float32), "NaN"),
         (np.array([[0, INF]], np.float32), "infinity"),
+        (np.array([[0.0, 1e300]]), "too large"),
+        ([[0, -1e300]], "too large"),
+        ("abc", "array of numbers, got str"),
+        (None, "array of numbers, got NoneType"),
+        ([[1, 2], [3]], "array of numbers"),
+        ([["1", "2"]], "array of numbers, got list"),
+        (np.zeros((2, 2), complex), "array of numbers"),
     ],
 )
 def test_keypoints_of_a_detection_are_finite_pairs(points: Any, said: str) -> None:
@@ -169,6 +208,8 @@ def test_a_detection_may_come_without_keypoints() -> None:
         (np.zeros((4, 2), np.float32), "shape"),
         (np.zeros((2, 5), np.float32), "shape"),
         (np.full((5, 2), NAN, np.float32), "NaN"),
+        (np.full((5, 2), 1e300), "too large"),
+        ("abc", "array of numbers"),
     ],
 )
 def test_landmarks_are_five_finite_points(points: Any, said: str) -> None:
@@ -273,6 +314,14 @@ def test_an_operating_point_outside_of_its_scale_is_refused(
 ) -> None:
     with pytest.raises(InvalidInputError):
         OperatingPoint(threshold, target_fmr, "fp32", "pairs")
+
+
+@pytest.mark.parametrize(
+    "evidence", [{"fnmr": NAN}, {"fnmr": -0.1}, {"fnmr": 1.1}, {"n_mated": -1}, {"n_non_mated": -1}]
+)
+def test_evidence_that_cannot_be_is_refused(evidence: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        OperatingPoint(0.3, 1e-3, "fp32", "pairs", **evidence)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ class Conv:
                 f"{self.name}: weights {self.weight.shape} in {self.groups} group(s) do not fit "
                 f"{channels} input channels"
             )
+        if self.bias is not None:
+            _require_channels(self.name, self.bias, (out,), part="bias")
         rows = (height + 2 * self.padding - kernel_height) // self.stride + 1
         columns = (width + 2 * self.padding - kernel_width) // self.stride + 1
         if rows < 1 or columns < 1:
@@ -118,6 +120,8 @@ class Linear:
             raise ArchitectureError(
                 f"{self.name}: weights {self.weight.shape} do not fit an input of shape {shape}"
             )
+        if self.bias is not None:
+            _require_channels(self.name, self.bias, self.weight.shape, part="bias")
         return (int(self.weight.shape[0]),)
 
     def multiply_adds(self, shape: Shape) -> int:
@@ -140,7 +144,12 @@ class BatchNorm:
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the input shape."""
-        _require_channels(self.name, self.gamma, shape)
+        for part in ("gamma", "beta", "mean", "variance"):
+            _require_channels(self.name, getattr(self, part), shape, part=part)
+        if (self.variance < 0).any():
+            raise ArchitectureError(
+                f"{self.name}: its variance must be 0 or more, got {self.variance.min():g}"
+            )
         return shape
 
     def scale_and_shift(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -160,7 +169,7 @@ class PRelu:
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the input shape."""
-        _require_channels(self.name, self.slope, shape)
+        _require_channels(self.name, self.slope, shape, part="slope")
         return shape
 
 
@@ -205,10 +214,10 @@ class Flatten:
 Layer: TypeAlias = Conv | Linear | BatchNorm | PRelu | Relu | Add | Flatten
 
 
-def _require_channels(name: str, values: FloatArray, shape: Shape) -> None:
+def _require_channels(name: str, values: FloatArray, shape: Shape, *, part: str) -> None:
     if values.shape != shape[:1]:
         raise ArchitectureError(
-            f"{name}: {values.shape[0] if values.ndim else 0} values for {shape[0]} channels"
+            f"{name}: {values.size} values for {shape[0]} channels in its {part} {values.shape}"
         )
 
 

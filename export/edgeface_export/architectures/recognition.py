@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -87,14 +88,20 @@ def recognise(
 
 def _prefixes(tensors: Mapping[str, FloatArray], layout: Layout) -> list[str]:
     """Return every prefix under which all keys of ``layout`` are there, shortest first."""
-    keys = layout.tensor_names()
-    found = [
-        name[: len(name) - len(keys[0])]
-        for name in tensors
-        if name == keys[0] or name.endswith(f".{keys[0]}")
-    ]
-    complete = [prefix for prefix in found if all(prefix + key in tensors for key in keys)]
+    wanted = len(set(layout.tensor_names()))
+    counts = _keys_under(tensors, layout)
+    complete = [prefix for prefix, count in counts.items() if count == wanted]
     return sorted(complete, key=lambda prefix: (len(prefix), prefix))
+
+
+def _keys_under(tensors: Mapping[str, FloatArray], layout: Layout) -> Counter[str]:
+    """Return how many keys of ``layout`` are there by prefix; one ends at a dot or is empty."""
+    keys = frozenset(layout.tensor_names())
+    counts: Counter[str] = Counter()
+    for name in tensors:
+        starts = [0, *(k + 1 for k, letter in enumerate(name) if letter == ".")]
+        counts.update(name[:start] for start in starts if name[start:] in keys)
+    return counts
 
 
 def _recognition(
@@ -162,28 +169,48 @@ def describe_unknown(
             f"there is no convolution: {len(matrices)} fully connected layer(s) on {sizes} values. "
             "This maps an embedding to another; it is not a backbone that reads pictures"
         )
-    channels = int(convolutions[0].shape[1])
-    if channels != 3:
-        return (
-            f"the first convolution reads {channels} channel(s), so this is no RGB face backbone "
-            f"({_nearest(tensors, layouts)})"
-        )
-    return f"no known layout fits ({_nearest(tensors, layouts)})"
+    said = _no_rgb_input([array.shape for array in convolutions]) or "no known layout fits"
+    return f"{said} ({_nearest(tensors, layouts)})"
+
+
+def _no_rgb_input(shapes: list[tuple[int, ...]]) -> str:
+    """Return why no convolution of ``shapes`` reads an RGB picture, or an empty string.
+
+    The order of tensors in a file proves nothing, so the first one is not taken for the network's
+    first. A weight of one input channel is that of a grey picture or of a depthwise convolution;
+    networks that have depthwise ones have several.
+    """
+    if any(shape[1] == 3 for shape in shapes):
+        return ""
+    single = [shape for shape in shapes if shape[1] == 1]
+    if single and len(single) in (1, len(shapes)):
+        return "the first convolution reads 1 channel(s), so this is no RGB face backbone"
+    least = min(shape[1] for shape in shapes if shape[1] != 1)
+    return (
+        f"none of its {len(shapes)} convolutions reads the 3 channels of an RGB picture "
+        f"({len(single)} depthwise, the others {least} channels or more): either the first "
+        "convolution is missing or this is no RGB face backbone"
+    )
 
 
 def _nearest(tensors: Mapping[str, FloatArray], layouts: tuple[Layout, ...]) -> str:
-    """Return which layout shares most keys, and which of its keys are missing first."""
-    ends = {_tail(name) for name in tensors}
-    shares = [np.mean([_tail(key) in ends for key in layout.tensor_names()]) for layout in layouts]
-    best = int(np.argmax(shares))
-    missing = [
-        key for key in layouts[best].tensor_names() if not any(n.endswith(key) for n in tensors)
+    """Return which layout shares most keys under one prefix, and which of them is missing first."""
+    if not layouts:
+        return "no layout is known"
+    found = [
+        max(_keys_under(tensors, each).items(), key=_count, default=("", 0)) for each in layouts
     ]
+    shares = [
+        count / len(each.tensor_names()) for (_, count), each in zip(found, layouts, strict=True)
+    ]
+    best = int(np.argmax(shares))
+    prefix, keys = found[best][0], layouts[best].tensor_names()
+    missing = [key for key in keys if prefix + key not in tensors]
     return (
         f"nearest: {layouts[best].name}, {shares[best]:.0%} of its key names; "
         f"{len(missing)} missing, first {missing[0] if missing else 'none'}"
     )
 
 
-def _tail(name: str) -> str:
-    return ".".join(name.split(".")[-3:])
+def _count(entry: tuple[str, int]) -> int:
+    return entry[1]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,21 @@ from edgeface.errors import GateFailedError
 from edgeface.types import ImageArray
 from edgeface_export.graph.session import EmbeddingSession
 
-__all__ = ["FORMS", "FastestFloat", "PLAIN", "fastest_fp32", "rewrite_prelu", "time_in_turns"]
+__all__ = [
+    "FORMS",
+    "PLAIN",
+    "ROUNDS",
+    "FastestFloat",
+    "fastest_fp32",
+    "rewrite_prelu",
+    "time_in_turns",
+]
 
 PLAIN = "plain"
 _MAX_DIFFERENCE = 1e-5
 _WARM_UP_ROUNDS = 2
+ROUNDS: Mapping[int, int] = {1: 25, 8: 3}
+"""Runs that are timed, by batch size; the first decides. Fewer are noise on a busy machine."""
 _Array = npt.NDArray[np.float32]
 
 
@@ -52,19 +63,17 @@ def fastest_fp32(
     crops: ImageArray,
     *,
     forms: Sequence[str] | None = None,
-    rounds: Mapping[int, int] | None = None,
 ) -> FastestFloat:
-    """Return the fastest of ``plain`` and its rewrites on ONNX Runtime: one thread, crops singly.
+    """Return the fastest of ``plain`` and its rewrites on ONNX Runtime: one thread, one crop.
 
     ``flipped`` is the same network with no slope above 1 where that can be had
     (:func:`edgeface_export.graph.flip.flip_network`); rewrites start from it. ``crops`` are
-    (n, height, width, 3) uint8. ``rounds`` says how many runs are timed by batch size. A tie
-    within the noise of a few runs goes to whichever was faster; both are right.
+    (n, height, width, 3) uint8; equality is checked on eight of them. ``forms`` are those tried,
+    by default all. Nothing is lost where two are close and noise decides: they are equal.
 
     Raises:
         GateFailedError: A rewrite is not equal to the plain graph within 1e-5 (an error of ours).
     """
-    rounds = dict(rounds or {1: 25, 8: 5})
     models = {PLAIN: plain}
     for form in FORMS if forms is None else forms:
         rewritten = rewrite_prelu(flipped, form)
@@ -73,18 +82,18 @@ def fastest_fp32(
     sessions = {form: EmbeddingSession(model, threads=1) for form, model in models.items()}
     _require_equal(sessions, crops[:8])
     milliseconds: dict[str, dict[int, float]] = {form: {} for form in models}
-    for batch, count in rounds.items():
+    for batch, count in ROUNDS.items():
         pixels = np.resize(crops, (batch, *crops.shape[1:]))
-        runs = {form: _runner(session, pixels) for form, session in sessions.items()}
+        runs = {form: partial(session.run, pixels) for form, session in sessions.items()}
         for form, taken in time_in_turns(runs, count).items():
             milliseconds[form][batch] = taken
-    first = next(iter(rounds))
+    first = next(iter(ROUNDS))
     best = min(models, key=lambda form: milliseconds[form][first])
     return FastestFloat(best, models[best], milliseconds)
 
 
 def time_in_turns(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of each of ``runs``, which take turns for ``rounds`` rounds."""
+    """Return the median milliseconds of each of ``runs``, which take turns."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(_WARM_UP_ROUNDS + rounds):
         for name, run in runs.items():
@@ -93,10 +102,6 @@ def time_in_turns(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict
             if turn >= _WARM_UP_ROUNDS:
                 times[name].append((time.perf_counter() - started) * 1e3)
     return {name: float(np.median(taken)) for name, taken in times.items()}
-
-
-def _runner(session: EmbeddingSession, pixels: ImageArray) -> Callable[[], object]:
-    return lambda: session.run(pixels)
 
 
 def _require_equal(sessions: Mapping[str, EmbeddingSession], crops: ImageArray) -> None:
@@ -142,16 +147,16 @@ class _Rewriter:
     def rewrite(self, form: str) -> bool:
         """Return whether there was anything to rewrite."""
         for node in self._graph.node:
-            self._nodes.append(node)
-            if node.op_type == "PRelu":
-                self._nodes.pop()
-                slope = numpy_helper.to_array(self._constants[node.input[1]]).reshape(-1)
-                build = FORMS[form if (slope <= 1).all() else "split"]
-                build(self, node.input[0], slope, node.output[0])
-        if len(self._nodes) == len(self._graph.node):
-            return False
-        self._finish()
-        return True
+            if node.op_type != "PRelu":
+                self._nodes.append(node)
+                continue
+            slope = numpy_helper.to_array(self._constants[node.input[1]]).reshape(-1)
+            write = FORMS[form if (slope <= 1).all() else "split"]
+            write(self, node.input[0], slope, node.output[0])
+        found = any(node.op_type == "PRelu" for node in self._graph.node)
+        if found:
+            self._finish()
+        return found
 
     def _finish(self) -> None:
         read = {name for node in self._nodes for name in node.input}
@@ -205,7 +210,7 @@ class _Rewriter:
 
 def _maximum(rewriter: _Rewriter, x: str, slope: _Array, name: str) -> None:
     """Max(x, a * x): holds for slopes up to 1."""
-    factors = rewriter.constant(f"{name}.slope", slope.reshape(-1, 1, 1))
+    factors = rewriter.constant(f"{name}.factors", slope.reshape(-1, 1, 1))
     scaled = rewriter.node("Mul", [x, factors], f"{name}.scaled")
     rewriter.node("Max", [x, scaled], name)
 

@@ -9,7 +9,7 @@ activations, for a Gaussian, and through residual sums, as if their inputs were 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from edgeface_export.architectures.network import (
 )
 from edgeface_export.quantise.ranges import TensorRange
 
-__all__ = ["DEVIATIONS", "data_free_channels", "data_free_ranges"]
+__all__ = ["DEVIATIONS", "data_free_ranges"]
 
 DEVIATIONS = 6.0
 """Deviations of a channel that its range covers; 6 is the paper's choice."""
@@ -38,49 +38,28 @@ _Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def data_free_ranges(
-    network: Network,
-    tensors: Sequence[str],
-    *,
-    deviations: float = DEVIATIONS,
-    factors: Mapping[str, npt.NDArray[np.float64]] | None = None,
+    network: Network, tensors: Sequence[str], *, deviations: float = DEVIATIONS
 ) -> dict[str, TensorRange]:
     """Return the range of each of ``tensors``, named as in the emitted graph.
-
-    ``factors`` are those of an equalised graph: what each channel of a tensor was multiplied by.
-
-    Raises:
-        ArchitectureError: A tensor has no BatchNorm before it to tell its statistics.
-    """
-    channels = data_free_channels(network, tensors, deviations=deviations)
-    ranges = {}
-    for name, (low, high) in channels.items():
-        factor = (factors or {}).get(name, np.ones(1))
-        ends = min(0.0, float((low * factor).min())), max(0.0, float((high * factor).max()))
-        ranges[name] = TensorRange(*ends, "exact" if name == INPUT else "batchnorm")
-    return ranges
-
-
-def data_free_channels(
-    network: Network, tensors: Sequence[str], *, deviations: float = DEVIATIONS
-) -> dict[str, _Ends]:
-    """Return (low, high) of each channel of each of ``tensors``, as float64 vectors.
 
     Raises:
         ArchitectureError: A tensor has no BatchNorm before it to tell its statistics.
     """
     moments = _propagate(network)
-    channels: dict[str, _Ends] = {}
+    ranges: dict[str, TensorRange] = {}
     for name in tensors:
         if name == INPUT:
-            channels[name] = _input_ends(network)
-            continue
-        if name not in moments:
+            low, high = _input_ends(network)
+        elif name in moments:
+            mean, deviation = moments[name]
+            floor, ceiling = _bounds(network, name)
+            low = np.maximum(floor, mean - deviations * deviation)
+            high = np.minimum(ceiling, mean + deviations * deviation)
+        else:
             raise ArchitectureError(f"{name}: no BatchNorm before it tells its range")
-        mean, deviation = moments[name]
-        floor, ceiling = _bounds(network, name)
-        low, high = mean - deviations * deviation, mean + deviations * deviation
-        channels[name] = np.maximum(floor, low), np.minimum(ceiling, high)
-    return channels
+        ends = min(0.0, float(low.min())), max(0.0, float(high.max()))
+        ranges[name] = TensorRange(*ends, "exact" if name == INPUT else "batchnorm")
+    return ranges
 
 
 def _propagate(network: Network) -> dict[str, _Moments]:

@@ -97,7 +97,7 @@ def _factors(
     """Return what each channel is multiplied by, at least 1."""
     values = np.asarray(magnitudes, np.float64)
     target = float(values.max()) if ceiling is None else ceiling
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         factors = target / values
     # A channel that is always zero is left alone.
     return np.clip(np.where(np.isfinite(factors), factors, 1.0), 1.0, _LARGEST_FACTOR)

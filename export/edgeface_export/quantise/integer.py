@@ -110,21 +110,19 @@ class _Plan:
 
 def _split(folded: Sequence[Layer]) -> tuple[tuple[Layer, ...], Conv | Linear]:
     """Return the layers before the last matrix or convolution, and that one."""
-    rest = list(folded)
-    while isinstance(rest[-1], Flatten):
-        rest.pop()
-    head = rest.pop()
-    if isinstance(head, Linear):
-        while rest and isinstance(rest[-1], Flatten):
-            head = replace(head, input=rest.pop().input)
-    one_group = isinstance(head, Linear) or (isinstance(head, Conv) and head.groups == 1)
-    inside = [layer.name for layer in rest if isinstance(layer, Linear | Flatten)]
-    if not (isinstance(head, Conv | Linear) and one_group) or inside or not rest:
+    weighted = [k for k, layer in enumerate(folded) if isinstance(layer, Conv | Linear)]
+    head, rest, behind = folded[weighted[-1]], folded[: weighted[-1]], folded[weighted[-1] + 1 :]
+    flattened = {layer.name: layer.input for layer in rest if isinstance(layer, Flatten)}
+    body = tuple(layer for layer in rest if not isinstance(layer, Flatten))
+    whole = isinstance(head, Linear) or (isinstance(head, Conv) and head.groups == 1)
+    simple = all(isinstance(layer, Flatten) for layer in behind)
+    plain = not any(isinstance(layer, Linear) or layer.input in flattened for layer in body)
+    if not (isinstance(head, Conv | Linear) and whole and simple and plain and body):
         raise ArchitectureError(
-            f"no integer form: the network must be convolutions and end in one matrix, its last "
-            f"layer is {head.name}, matrices before it: {inside}"
+            "no integer form: a network must be convolutions, activations and sums that end in "
+            f"one matrix; the last with weights is {head.name}"
         )
-    return tuple(rest), head
+    return body, replace(head, input=flattened.get(head.input, head.input))
 
 
 class _Builder:

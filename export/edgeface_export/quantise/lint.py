@@ -15,7 +15,8 @@ _ACTIVATIONS = ("PRelu", "Relu", "Clip", "LeakyRelu")
 
 def lint(model: onnx.ModelProto) -> list[str]:
     """Return one sentence for each violation in ``model``; an empty list when it is clean."""
-    return [*_domains(model), *_parameters(model), *_between(model), *_sums(model), *_biases(model)]
+    rules = (_domains, _parameters, _between, _sums, _weights, _biases)
+    return [sentence for rule in rules for sentence in rule(model)]
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
@@ -44,6 +45,7 @@ def _parameters(model: onnx.ModelProto) -> Iterator[str]:
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             yield f"{node.name}: its scale must be finite and positive"
         if len(node.input) < 3:
+            yield f"{node.name}: it has no zero point, so nothing says that its integers are INT8"
             continue
         zero = numpy_helper.to_array(constants[node.input[2]])
         if zero.dtype != np.int8 or zero.any():
@@ -64,9 +66,39 @@ def _sums(model: onnx.ModelProto) -> Iterator[str]:
         return
     for node in model.graph.node:
         if node.op_type == "Add":
-            kinds = [producers[name].op_type for name in node.input if name in producers]
+            kinds = [_kind(producers, name) for name in node.input]
             if kinds.count("DequantizeLinear") != 1:
                 yield f"{node.name}: exactly its skip must be quantised, its inputs are {kinds}"
+            elif "Conv" not in kinds and "Conv" in [_before(producers, n) for n in node.input]:
+                yield f"{node.name}: its branch is quantised in place of its skip"
+
+
+def _kind(producers: dict[str, onnx.NodeProto], tensor: str) -> str:
+    return producers[tensor].op_type if tensor in producers else "input"
+
+
+def _before(producers: dict[str, onnx.NodeProto], tensor: str) -> str:
+    """Return the kind of node that made ``tensor`` before any Q/DQ pair."""
+    while _kind(producers, tensor) in ("QuantizeLinear", "DequantizeLinear"):
+        tensor = producers[tensor].input[0]
+    return _kind(producers, tensor)
+
+
+def _weights(model: onnx.ModelProto) -> Iterator[str]:
+    shapes = {name: tuple(tensor.dims) for name, tensor in _constants(model).items()}
+    producers = _producers(model)
+    for node in model.graph.node:
+        weight = producers.get(node.input[1]) if node.op_type in ("Conv", "Gemm") else None
+        if weight is None or weight.op_type != "DequantizeLinear":
+            continue
+        channels, scales = (shapes.get(name) for name in weight.input[:2])
+        if attribute_axis(weight) != 0:
+            yield f"{node.name}: its weight must be quantised by output channel, axis 0"
+        elif channels and scales is not None and scales != channels[:1]:
+            yield (
+                f"{node.name}: its weight must have one scale for each of {channels[0]} output "
+                f"channels, got scales of shape {scales}"
+            )
 
 
 def _biases(model: onnx.ModelProto) -> Iterator[str]:
@@ -78,8 +110,6 @@ def _biases(model: onnx.ModelProto) -> Iterator[str]:
         data = producers.get(node.input[0])
         if (weight is None) != (data is None or data.op_type != "DequantizeLinear"):
             yield f"{node.name}: only one of its input and its weight is quantised"
-        if weight is not None and attribute_axis(weight) != 0:
-            yield f"{node.name}: its weight must be quantised by output channel, axis 0"
         if len(node.input) > 2 and node.input[2] not in constants:
             yield f"{node.name}: its bias is quantised; TensorRT wants it in float"
 

@@ -7,8 +7,11 @@ August 2026, and hold for TensorRT 10 and 11, TensorRT-RTX and OpenVINO:
 * nothing stands between a convolution and its activation;
 * of a residual sum only the skip is quantised, so that the convolution can take the sum in;
 * weights by output channel, activations by tensor, all symmetric, biases in float;
-* a depthwise convolution only with a multiple of 8 channels and a kernel of at least 3x3;
-* another convolution only if both its channel counts are at least 16, or it is the first layer.
+* a depthwise or other grouped convolution only with a multiple of 8 output channels and a kernel
+  of at least 3x3;
+* the first layer, which reads 3 channels, only with at least 16 output channels;
+* another convolution only if both its channel counts are at least 16, or one is and one of the two
+  is a multiple of 8.
 """
 
 from __future__ import annotations
@@ -71,10 +74,12 @@ def _refusal(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> str:
         # A matrix times one vector is bound by memory; TensorRT has no INT8 kernel for it.
         return "a fully connected layer at batch 1 is a matrix-vector product"
     out, per_group, *kernel = shape
-    if attribute(node, "group", 1) > 1:
+    groups = attribute(node, "group", 1)
+    if groups > 1:
+        kind = "depthwise" if per_group == 1 else f"in {groups} groups"
         if out % 8:
-            return f"depthwise with {out} channels, not a multiple of 8"
-        return "" if min(kernel) >= 3 else f"depthwise with a {kernel[0]}x{kernel[1]} kernel"
+            return f"{kind} with {out} channels, not a multiple of 8"
+        return "" if min(kernel) >= 3 else f"{kind} with a {kernel[0]}x{kernel[1]} kernel"
     if per_group == 3:
         return "" if out >= 16 else f"first layer with {out} channels, fewer than 16"
     if min(out, per_group) < 16 and (max(out, per_group) < 16 or (out % 8 and per_group % 8)):

@@ -21,8 +21,10 @@ def quantise_weight(
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return (INT8 values, scales): symmetric, one scale for each output channel (axis 0)."""
     magnitudes = np.abs(weight.reshape(len(weight), -1)).max(1)
-    # A channel of zeros has no scale of its own; 1 keeps it zero and finite.
-    scales = np.where(magnitudes > 0, magnitudes / 127.0, 1.0).astype(np.float32)
+    scales = (magnitudes / np.float32(127.0)).astype(np.float32)
+    # A channel of zeros, or of numbers so small that their step is no normal float32, has no scale
+    # of its own; 1 makes it zero and stays finite.
+    scales = np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(1.0))
     steps = weight / scales.reshape(-1, *(1,) * (weight.ndim - 1))
     return np.clip(np.rint(steps), -127, 127).astype(np.int8), scales
 

@@ -57,9 +57,10 @@ def collect_ranges(
 ) -> dict[str, TensorRange]:
     """Return the range of each of ``tensors`` over (n, height, width, 3) uint8 ``crops``.
 
-    ``minmax`` takes the largest magnitude, ``percentile`` the magnitude that ``percentile`` % of
-    all values stay below (clipping a few outliers makes the steps for all others finer).
-    ``progress`` wraps the batches of both passes, to draw a bar.
+    ``minmax`` takes the smallest and the largest value, ``percentile`` the two ends between which
+    ``percentile`` % of the values lie, half of the rest beyond each (clipping a few outliers makes
+    the steps for all others finer). Zero is always within. ``progress`` wraps the batches of each
+    pass, to draw a bar.
 
     Raises:
         InvalidInputError: The method is unknown or the percentile not in 50..100.
@@ -157,9 +158,10 @@ def _histograms(
 def _ends_at(
     counts: npt.NDArray[np.int64], extremes: tuple[float, float], percentile: float
 ) -> tuple[float, float]:
-    """Return the ends that ``percentile`` % of the values lie between, half of the rest beyond each.
+    """Return the ends between which ``percentile`` % of the values lie.
 
-    Zero always lies within: padding is zero and must stay exact.
+    Half of the rest lies below, half above. Zero is always within: padding is zero and must stay
+    exact.
     """
     low, high = extremes
     share = np.cumsum(counts) / counts.sum()

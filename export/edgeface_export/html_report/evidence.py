@@ -1,0 +1,256 @@
+"""The evidence: likeness of embeddings, scores of pairs, error rates, layers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeface.errors import InvalidInputError
+from edgeface.manifest import Manifest
+from edgeface_export.html_report.charts import (
+    LINE_STYLES,
+    Mark,
+    cosine_histogram,
+    det_chart,
+    pair_chart,
+)
+from edgeface_export.html_report.markup import (
+    compact,
+    count,
+    fixed,
+    join,
+    listed,
+    name,
+    percent,
+    points,
+    text,
+)
+from edgeface_export.html_report.reading import finite, mapping, numbers, rows, sequence
+from edgeface_export.html_report.schema import Tar
+from edgeface_export.html_report.tables import Column, table
+from edgeface_export.html_report.verdict import REFERENCE, tried_on_faces
+
+__all__ = ["evidence_section"]
+
+_NO_FACES = '<p class="aside care">Measured without pictures of real faces.</p>'
+_UNUSABLE = "embeddings without a usable value are counted here and not drawn"
+
+
+def evidence_section(report: Mapping[str, Any], manifest: Manifest, *more: str) -> str:
+    """Return the charts of what was measured, then ``more``; empty where there is none of it."""
+    parts = [
+        _cosines(report, manifest),
+        _pairs(report, manifest),
+        _det(report),
+    ]
+    figures = join(parts)
+    table_of_rates = _rates(report)
+    if not (figures or table_of_rates or any(more)):
+        return ""
+    return join(
+        [
+            '<section aria-labelledby="evidence">',
+            '<h2 id="evidence">Evidence</h2>',
+            f'<div class="pair">\n{figures}\n</div>' if figures else "",
+            table_of_rates,
+            *more,
+            "</section>",
+        ]
+    )
+
+
+def _figure(question: str, drawn: str, caption: str, aside: str = "") -> str:
+    return join(
+        [
+            "<figure>",
+            f"<h3>{question}</h3>",
+            aside,
+            drawn,
+            f"<figcaption>{caption}</figcaption>",
+            "</figure>",
+        ]
+    )
+
+
+def _cosines(report: Mapping[str, Any], manifest: Manifest) -> str:
+    cosines, unusable = numbers(report, "cosines")
+    if not cosines:
+        return ""
+    figures, limits = mapping(report, "figures"), mapping(report, "limits")
+    marks = [
+        Mark(label, value, finite(limits.get(f"min_cosine_{key}")))
+        for label, key in (("mean", "mean"), ("worst hundredth", "p1"))
+        if (value := finite(figures.get(f"int8_cosine_{key}"))) is not None
+    ]
+    caption = (
+        "1 is the same embedding, and each bar counts crops. Half of the "
+        f"{count(len(cosines))} crops are above {fixed(statistics.median(cosines), 4)}, the worst "
+        f"is at {fixed(min(cosines), 4)}."
+    )
+    if any(mark.limit is not None for mark in marks):
+        caption += " The dashed strokes are the limits of the gates."
+    if unusable:
+        caption += f" <strong>{count(unusable)} {_UNUSABLE}.</strong>"
+    aside = "" if tried_on_faces(report, manifest) else _NO_FACES
+    return _figure("Is it the same embedding?", cosine_histogram(cosines, marks), caption, aside)
+
+
+def _pairs(report: Mapping[str, Any], manifest: Manifest) -> str:
+    source = mapping(report, "pair_scores")
+    columns = [[finite(value) for value in sequence(source, key)] for key in ("before", "after")]
+    mated = [value is True for value in sequence(source, "mated")]
+    if len({len(column) for column in [*columns, *([mated] if mated else [])]}) > 1:
+        raise InvalidInputError(
+            "report.pair_scores must have before, after and mated of one length"
+        )
+    kept = [
+        (before, after, k)
+        for k, (before, after) in enumerate(zip(*columns, strict=True))
+        if before is not None and after is not None
+    ]
+    if not kept:
+        return ""
+    limit = finite(mapping(report, "limits").get("max_pair_change_p99"))
+    befores, afters, places = zip(*kept, strict=True)
+    kinds = [mated[k] for k in places] if mated else []
+    drawn = pair_chart(befores, afters, kinds, limit)
+    aside = "" if tried_on_faces(report, manifest) else _NO_FACES
+    caption = _pair_caption(report, len(kept), limit, len(columns[0]) - len(kept))
+    legend = _pair_legend() if kinds else ""
+    return _figure("Do the scores of pairs move?", drawn + legend, caption, aside)
+
+
+def _pair_caption(
+    report: Mapping[str, Any], n_pairs: int, limit: float | None, unusable: int
+) -> str:
+    caption = (
+        f"Each point is one of {count(n_pairs)} pairs; on the line, INT8 scores it as FP32 does."
+    )
+    figures = mapping(report, "figures")
+    p99, worst = (finite(figures.get(f"int8_pair_change_{key}")) for key in ("p99", "worst"))
+    if p99 is not None:
+        caption += f" Of all pairs measured, 99\u202f% move by at most {fixed(p99, 3)}"
+        caption += "." if worst is None else f", and none by more than {fixed(worst, 3)}."
+    if limit is not None:
+        caption += (
+            f" The shaded band is ±{compact(limit)}, the limit for 99\u202f% of pairs of faces."
+        )
+    return caption + (f" <strong>{count(unusable)} {_UNUSABLE}.</strong>" if unusable else "")
+
+
+def _pair_legend() -> str:
+    return _legend(
+        f'<svg viewBox="0 0 24 12" aria-hidden="true"><path class="dots {kind} key" d="M12 6h0"/>'
+        f"</svg>{kind}"
+        for kind in ("non-mated", "mated")
+    )
+
+
+def _legend(entries: Any) -> str:
+    return f'<ul class="legend">{"".join(f"<li>{entry}</li>" for entry in entries)}</ul>'
+
+
+def _curve(entry: Mapping[str, Any]) -> list[tuple[float, float]]:
+    found = []
+    for pair in sequence(entry, "det"):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise InvalidInputError("report.verification: det must be a list of [fmr, fnmr]")
+        fmr, fnmr = finite(pair[0]), finite(pair[1])
+        if fmr is not None and fnmr is not None:
+            found.append((fmr, fnmr))
+    return found
+
+
+def _det(report: Mapping[str, Any]) -> str:
+    measured = mapping(report, "verification")
+    curves = {key: _curve(mapping(measured, key)) for key in measured}
+    curves = {key: curve for key, curve in curves.items() if curve}
+    if not curves:
+        return ""
+    legend = _legend(
+        f'<svg viewBox="0 0 32 12" aria-hidden="true"><path class="line line{k % LINE_STYLES}" '
+        f'd="M1 6h30"/></svg>{name(key)}'
+        for k, key in enumerate(curves)
+    )
+    caption = (
+        "Errors on labelled pairs for every threshold: nearer to the lower left corner is better. "
+        "Curves that lie on one another tell people apart equally well. Where a curve meets the "
+        "dotted line, both errors are equal."
+    )
+    drawn = det_chart(curves) + legend
+    return _figure("Does it still tell people apart?", drawn, caption)
+
+
+def _rates(report: Mapping[str, Any]) -> str:
+    measured = mapping(report, "verification")
+    if not measured:
+        return ""
+    base = mapping(measured, REFERENCE)
+    targets = _targets(measured)
+    columns = [Column("Artefact"), Column("Accuracy", "number")]
+    columns += [Column(f"TAR at FMR {compact(target)}", "number") for target in targets]
+    columns += [Column("Equal error rate", "number")]
+    lines = []
+    for key in measured:
+        entry = mapping(measured, key)
+        reference = {} if key == REFERENCE else base
+        cells = [name(key), _rate(entry, reference, "accuracy")]
+        cells += [_tar(entry, reference, target) for target in targets]
+        lines.append((*cells, _rate(entry, reference, "eer")))
+    drawn = table("On labelled pairs, with 95\u202f% intervals", columns, lines)
+    return f'<div class="block">\n{drawn}\n{_beneath(measured)}\n</div>'
+
+
+def _beneath(measured: Mapping[str, Any]) -> str:
+    """Return what the rates rest on, and the notes of each artefact."""
+    entry = mapping(measured, next(iter(measured)))
+    mated, others = (finite(entry.get(key)) for key in ("n_mated", "n_non_mated"))
+    said = ""
+    if mated is not None and others is not None:
+        where = f" of {text(str(entry['protocol']))}" if entry.get("protocol") else ""
+        said = f"<p>{count(mated)} mated and {count(others)} non-mated pairs{where}.</p>"
+    notes = [
+        f"{name(key)}: {text(str(note))}"
+        for key in measured
+        for note in sequence(mapping(measured, key), "notes")
+    ]
+    return join([said, listed(notes)])
+
+
+def _targets(measured: Mapping[str, Any]) -> list[float]:
+    found = {
+        target
+        for key in measured
+        for entry in rows(mapping(measured, key), "tar", Tar)
+        if (target := finite(entry["target_fmr"])) is not None
+    }
+    return sorted(found, reverse=True)
+
+
+def _rate(entry: Mapping[str, Any], base: Mapping[str, Any], key: str) -> str:
+    rate = finite(entry.get(key))
+    if rate is None:
+        return "not measured"
+    return _said(rate, mapping(entry, f"{key}_interval"), finite(base.get(key)))
+
+
+def _tar(entry: Mapping[str, Any], base: Mapping[str, Any], target: float) -> str:
+    found, before = (
+        next((tar for tar in rows(where, "tar", Tar) if tar["target_fmr"] == target), None)
+        for where in (entry, base)
+    )
+    rate = None if found is None else finite(found["tar"])
+    if found is None or rate is None:
+        return "too few pairs to tell"
+    return _said(rate, found.get("interval") or {}, finite(before["tar"]) if before else None)
+
+
+def _said(rate: float, interval: Mapping[str, Any], base: float | None) -> str:
+    low, high = finite(interval.get("low")), finite(interval.get("high"))
+    beside: Sequence[str] = (
+        "" if low is None or high is None else f"{percent(low, 2)} to {percent(high, 2)}",
+        "" if base is None else f"{points(rate - base)} points to FP32",
+    )
+    small = "".join(f"<small>{part}</small>" for part in beside if part)
+    return f"<strong>{percent(rate, 2)}</strong>{small}"
