@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,10 @@ __all__ = ["FloatArray", "ImageArray", "read_only", "require_finite", "require_i
 
 ImageArray: TypeAlias = npt.NDArray[np.uint8]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
-def read_only(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def read_only(array: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
     """Return a view of ``array`` that cannot be written through."""
     view = array.view()
     view.flags.writeable = False

@@ -128,7 +128,7 @@ def coverage_sheet(
 
 
 def _title(measures: CropMeasures) -> str:
-    return f"yaw {measures.yaw_deg:+.0f}  pitch {measures.pitch_deg:+.0f}"
+    return f"yaw {round(measures.yaw_deg):+d}  pitch {round(measures.pitch_deg):+d}"
 
 
 def _values(measures: Sequence[CropMeasures]) -> dict[str, npt.NDArray[np.float64]]:

@@ -38,7 +38,6 @@ CHECKPOINTS = (
     "arcface-mobilefacenet-relu-112-foamliu.pt",
     "arcface-mobilefacenet-112-bubbliiiing.pth",
     "arcface-mobilefacenet-small-112x96-lh.ckpt",
-    "arcface-mobilefacenet-pruned-512d-whole-module-xuexingyu24.pt",
 )
 
 

@@ -15,6 +15,7 @@ from edgeface.backends import cuda_device, trt_engine
 from edgeface.backends.cuda_device import CudaProbe, CudaState
 from edgeface.backends.engine_cache import EngineCache
 from edgeface.backends.trt import TensorRtBackend
+from edgeface.backends.trt_build import build_engine
 from edgeface.bundle import Bundle
 from edgeface.cli.engine_command import engine_app
 from edgeface.errors import BackendError, GateFailedError
@@ -111,12 +112,11 @@ def test_a_candidate_that_fails_is_named_and_the_others_stand(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_gpu(monkeypatch)
-    real = trt_engine.build_engine
 
     def fails_for_float16(trt: Any, content: bytes, *rest: Any, where: str) -> Any:
         if "fp16" in where:
             raise BackendError(f"{where}: TensorRT cannot read the graph: so there")
-        return real(trt, content, *rest, where=where)
+        return build_engine(trt, content, *rest, where=where)
 
     monkeypatch.setattr(trt_engine, "build_engine", fails_for_float16)
     text = call("build", str(bundle)).stdout

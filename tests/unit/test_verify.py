@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -189,7 +190,7 @@ def test_detector_crops_take_the_face_nearest_the_centre(people: Path) -> None:
 
     def find(_: Frame, detection: FaceDetection) -> FaceLandmarks | None:
         seen.append(detection.box.left_px)
-        return FaceLandmarks(alignment_template(TEMPLATE) + 24)
+        return FaceLandmarks((alignment_template(TEMPLATE) + 24).astype(np.float32))
 
     detector = FakeDetector([[found(0, 0.9), found(52, 0.6), found(95, 0.8)], []])
     source = DetectorCrops(detector, FakeLandmarkFinder(find), TEMPLATE)
@@ -204,7 +205,8 @@ def test_detector_crops_take_the_face_nearest_the_centre(people: Path) -> None:
 
 def test_landmarks_that_cannot_be_a_face_give_no_crop(people: Path) -> None:
     detection = FaceDetection(BoundingBox(40, 40, 80, 80), 0.9)
-    upside_down = FaceLandmarks((alignment_template(TEMPLATE) + 24)[[3, 4, 2, 0, 1]])
+    points = (alignment_template(TEMPLATE) + 24).astype(np.float32)
+    upside_down = FaceLandmarks(points[[3, 4, 2, 0, 1]])
     finder = FakeLandmarkFinder(lambda *_: upside_down)
     source = DetectorCrops(FakeDetector([[detection]]), finder, TEMPLATE)
     assert source.crop(people / "Person_000" / "Person_000_0001.jpg") is None

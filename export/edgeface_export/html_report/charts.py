@@ -20,7 +20,7 @@ from edgeface_export.html_report.markup import compact, count, fixed, join
 
 __all__ = ["LINE_STYLES", "Mark", "cosine_histogram", "det_chart", "pair_chart"]
 
-_MOST_BINS = 32
+_MOST_BINS = 60
 # Points that lie on one another shade darker, which one path alone would not do.
 _LAYERS = 16
 # Room for the marks above the highest bar, as a share of the field.
@@ -45,8 +45,10 @@ def cosine_histogram(cosines: Sequence[float], marks: Sequence[Mark]) -> str:
     """
     known = [m.limit for m in marks if m.limit is not None]
     low = max(-1.0, min([*cosines, *known]))
-    # One hundredth is the narrowest scale: differences below it are not worth looking at.
-    x = linear_axis("cosine of INT8 and float embedding", min(low, 0.99), 1.0)
+    # One hundredth is the narrowest scale: differences below it are not worth looking at. A little
+    # room keeps the lowest limit off the axis.
+    low = max(-1.0, min(low, 0.99) - 0.03 * (1 - low))
+    x = linear_axis("cosine of INT8 and float embedding", low, 1.0)
     step = nice_step(x.high - x.low, _MOST_BINS)
     bins = [0] * round((x.high - x.low) / step)
     for value in cosines:
@@ -107,7 +109,7 @@ def pair_chart(
     ``mated`` is empty where it is not known. ``largest_change`` is drawn as a band.
     """
     low, high = min(*before, *after), max(*before, *after)
-    x, y = (linear_axis(f"score in {kind}", low, high) for kind in ("FP32", "INT8"))
+    x, y = (linear_axis(f"score in {kind}", low, high, most_ticks=8) for kind in ("FP32", "INT8"))
     chart = Chart(
         "pairs",
         "Score of each pair of crops in INT8 over its score in FP32",

@@ -39,22 +39,19 @@ _UNUSABLE = "embeddings without a usable value are counted here and not drawn"
 
 def evidence_section(report: Mapping[str, Any], manifest: Manifest, *more: str) -> str:
     """Return the charts of what was measured, then ``more``; empty where there is none of it."""
+    figures = join([_cosines(report, manifest), _pairs(report, manifest)])
     parts = [
-        _cosines(report, manifest),
-        _pairs(report, manifest),
-        _det(report),
+        f'<div class="pair">\n{figures}\n</div>' if figures else "",
+        _rates_section(report),
+        *more,
     ]
-    figures = join(parts)
-    table_of_rates = _rates(report)
-    if not (figures or table_of_rates or any(more)):
+    if not any(parts):
         return ""
     return join(
         [
             '<section aria-labelledby="evidence">',
             '<h2 id="evidence">Evidence</h2>',
-            f'<div class="pair">\n{figures}\n</div>' if figures else "",
-            table_of_rates,
-            *more,
+            *parts,
             "</section>",
         ]
     )
@@ -162,8 +159,26 @@ def _curve(entry: Mapping[str, Any]) -> list[tuple[float, float]]:
     return found
 
 
-def _det(report: Mapping[str, Any]) -> str:
+def _rates_section(report: Mapping[str, Any]) -> str:
+    """Return the error trade-off beside the rates, empty where no labelled pairs were compared."""
     measured = mapping(report, "verification")
+    if not measured:
+        return ""
+    drawn = _det(measured)
+    return join(
+        [
+            '<section class="block" aria-labelledby="rates">',
+            '<h3 id="rates">Does it still tell people apart?</h3>',
+            '<div class="beside-chart">' if drawn else "",
+            drawn,
+            f"<div>\n{_rates(measured)}\n{_beneath(measured)}\n</div>",
+            "</div>" if drawn else "",
+            "</section>",
+        ]
+    )
+
+
+def _det(measured: Mapping[str, Any]) -> str:
     curves = {key: _curve(mapping(measured, key)) for key in measured}
     curves = {key: curve for key, curve in curves.items() if curve}
     if not curves:
@@ -174,32 +189,28 @@ def _det(report: Mapping[str, Any]) -> str:
         for k, key in enumerate(curves)
     )
     caption = (
-        "Errors on labelled pairs for every threshold: nearer to the lower left corner is better. "
-        "Curves that lie on one another tell people apart equally well. Where a curve meets the "
-        "dotted line, both errors are equal."
+        "Both errors on labelled pairs, for every threshold: nearer to the lower left is better, "
+        "and curves on one another tell people apart equally well. On the dotted line both errors "
+        "are equal."
     )
-    drawn = det_chart(curves) + legend
-    return _figure("Does it still tell people apart?", drawn, caption)
+    return f'<div>\n{det_chart(curves)}{legend}\n<p class="aside">{caption}</p>\n</div>'
 
 
-def _rates(report: Mapping[str, Any]) -> str:
-    measured = mapping(report, "verification")
-    if not measured:
-        return ""
+def _rates(measured: Mapping[str, Any]) -> str:
+    """Return a table of the rates, one column for each artefact."""
     base = mapping(measured, REFERENCE)
-    targets = _targets(measured)
-    columns = [Column("Artefact"), Column("Accuracy", "number")]
-    columns += [Column(f"TAR at FMR {compact(target)}", "number") for target in targets]
-    columns += [Column("Equal error rate", "number")]
-    lines = []
-    for key in measured:
-        entry = mapping(measured, key)
-        reference = {} if key == REFERENCE else base
-        cells = [name(key), _rate(entry, reference, "accuracy")]
-        cells += [_tar(entry, reference, target) for target in targets]
-        lines.append((*cells, _rate(entry, reference, "eer")))
-    drawn = table("On labelled pairs, with 95\u202f% intervals", columns, lines)
-    return f'<div class="block">\n{drawn}\n{_beneath(measured)}\n</div>'
+    entries = [(mapping(measured, key), {} if key == REFERENCE else base) for key in measured]
+    lines = [("Accuracy", *(_rate(entry, before, "accuracy") for entry, before in entries))]
+    lines += [
+        (
+            f"TAR at FMR {compact(target * 100)}\u202f%",
+            *(_tar(entry, before, target) for entry, before in entries),
+        )
+        for target in _targets(measured)
+    ]
+    lines += [("Equal error rate", *(_rate(entry, before, "eer") for entry, before in entries))]
+    columns = [Column("Rate", "top"), *(Column(name(key), "number top") for key in measured)]
+    return table("On labelled pairs, with 95\u202f% intervals", columns, lines, stacked=False)
 
 
 def _beneath(measured: Mapping[str, Any]) -> str:
@@ -209,13 +220,21 @@ def _beneath(measured: Mapping[str, Any]) -> str:
     said = ""
     if mated is not None and others is not None:
         where = f" of {text(str(entry['protocol']))}" if entry.get("protocol") else ""
-        said = f"<p>{count(mated)} mated and {count(others)} non-mated pairs{where}.</p>"
-    notes = [
-        f"{name(key)}: {text(str(note))}"
-        for key in measured
-        for note in sequence(mapping(measured, key), "notes")
+        said = (
+            f'<p class="aside">{count(mated)} mated and {count(others)} non-mated pairs{where}.</p>'
+        )
+    return join([said, listed(_rate_notes(measured)).replace("<ul>", '<ul class="remarks">')])
+
+
+def _rate_notes(measured: Mapping[str, Any]) -> list[str]:
+    """Return each note once, with the artefacts that it is about."""
+    about: dict[str, list[str]] = {}
+    for key in measured:
+        for note in sequence(mapping(measured, key), "notes"):
+            about.setdefault(str(note), []).append(key)
+    return [
+        f"{text(note)} ({', '.join(name(key) for key in keys)})" for note, keys in about.items()
     ]
-    return join([said, listed(notes)])
 
 
 def _targets(measured: Mapping[str, Any]) -> list[float]:
@@ -249,7 +268,7 @@ def _tar(entry: Mapping[str, Any], base: Mapping[str, Any], target: float) -> st
 def _said(rate: float, interval: Mapping[str, Any], base: float | None) -> str:
     low, high = finite(interval.get("low")), finite(interval.get("high"))
     beside: Sequence[str] = (
-        "" if low is None or high is None else f"{percent(low, 2)} to {percent(high, 2)}",
+        "" if low is None or high is None else f"{fixed(100 * low, 2)} to {percent(high, 2)}",
         "" if base is None else f"{points(rate - base)} points to FP32",
     )
     small = "".join(f"<small>{part}</small>" for part in beside if part)

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeface.manifest import Manifest
 from edgeface_export.html_report.markup import (
+    MINUS,
     TIMES,
     compact,
     count,
@@ -15,6 +16,7 @@ from edgeface_export.html_report.markup import (
     join,
     listed,
     name,
+    note,
     percent,
     size,
     text,
@@ -22,6 +24,7 @@ from edgeface_export.html_report.markup import (
 from edgeface_export.html_report.reading import finite, mapping, rows, sequence, string
 from edgeface_export.html_report.schema import GateResult
 from edgeface_export.html_report.tables import Column, bar, details, state, table
+from edgeface_export.html_report.verdict import DATA_FREE, is_advice, status_of
 
 __all__ = [
     "exported_section",
@@ -48,8 +51,10 @@ def exported_section(report: Mapping[str, Any], manifest: Manifest) -> str:
         "exported",
         "What was exported",
         _flow(report, manifest),
+        '<div class="block">',
         _artefacts(manifest),
         details("How it was recognised", _recognition(report)),
+        "</div>",
     )
 
 
@@ -65,12 +70,12 @@ def _flow(report: Mapping[str, Any], manifest: Manifest) -> str:
             f"{crop.width_px} {TIMES} {crop.height_px}",
             f"px wide and high, RGB, aligned to {name(manifest.alignment_template)}",
         ),
-        ("Preprocessing", text(preprocessing), "inside the graph") if preprocessing else None,
+        ("Preprocessing", _unbroken(preprocessing), "inside the graph") if preprocessing else None,
         ("Network", name(source.architecture), trained + _cost(cost, bool(trained))),
         (
             "Embedding",
             count(manifest.embedding_size),
-            f"numbers, unit length, by {text(manifest.metric)}",
+            f"numbers of unit length, compared by {text(manifest.metric)}",
         ),
     ]
     lines = [
@@ -79,6 +84,11 @@ def _flow(report: Mapping[str, Any], manifest: Manifest) -> str:
         for term, figure, beside in (station for station in stations if station)
     ]
     return join(['<ol class="flow">', *lines, "</ol>"])
+
+
+def _unbroken(formula: str) -> str:
+    """Return ``formula`` with line breaks after its commas only; a hyphen would break it too."""
+    return text(formula).replace("-", MINUS).replace(" ", "\u00a0").replace(",\u00a0", ", ")
 
 
 def _cost(multiply_adds: float | None, more: bool) -> str:
@@ -106,7 +116,7 @@ def _artefacts(manifest: Manifest) -> str:
         Column("", "number"),
         Column("File", "code"),
     ]
-    return table("Artefacts", columns, lines) if lines else ""
+    return table("Files of the bundle that run", columns, lines) if lines else ""
 
 
 def _recognition(report: Mapping[str, Any]) -> str:
@@ -124,7 +134,8 @@ def gates_section(report: Mapping[str, Any]) -> str:
     """Return each gate with its figure and limit, or the sentences where only these are known."""
     results = rows(report, "gate_results", GateResult)
     sentences = [
-        f"{state(True, ('passed', ''))} {text(str(said))}" for said in sequence(report, "gates")
+        f"{state(True, ('passed', ''))}<span>{text(str(said))}</span>"
+        for said in sequence(report, "gates")
     ]
     if not results:
         return _section("gates", "Gates", listed(sentences).replace("<ul>", '<ul class="plain">'))
@@ -172,7 +183,7 @@ def operating_points_section(manifest: Manifest) -> str:
     lines = [
         (
             name(point.artefact),
-            compact(point.target_fmr),
+            f"{compact(point.target_fmr * 100)}\u202f%",
             f"{point.threshold:.3f}",
             "not measured" if point.fnmr is None else percent(point.fnmr, 2),
             '<span class="pill care">provisional</span>'
@@ -245,6 +256,9 @@ def _fact(value: object) -> str:
     return "" if value is None else name(str(value))
 
 
-def notes_section(manifest: Manifest) -> str:
-    """Return what the verdict says besides."""
-    return _section("notes", "Notes", listed(text(note) for note in manifest.verdict.notes))
+def notes_section(report: Mapping[str, Any], manifest: Manifest) -> str:
+    """Return what the verdict says besides what stands in the head of the page."""
+    said = manifest.verdict.notes
+    if status_of(report, manifest) == DATA_FREE and not mapping(report, "verification"):
+        said = tuple(entry for entry in said if not is_advice(entry))
+    return _section("notes", "Notes", listed(note(entry) for entry in said))

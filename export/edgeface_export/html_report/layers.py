@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeface_export.html_report.markup import (
-    compact,
     count,
     definitions,
     fixed,
@@ -65,7 +65,7 @@ def _total(report: Mapping[str, Any], layers: Sequence[LayerSensitivity]) -> flo
 def _answer(ranked: Sequence[LayerSensitivity]) -> str:
     total = sum(max(entry["error"], 0.0) for entry in ranked)
     worst = ranked[:3]
-    said = "Error is the mean of 1\u202f-\u202fcosine to float when one layer alone is INT8."
+    said = "Error is the mean of 1\u202f\u2212\u202fcosine to float when one layer alone is INT8."
     if len(ranked) > len(worst) and total > 0:
         share = sum(max(entry["error"], 0.0) for entry in worst) / total
         said += (
@@ -102,10 +102,12 @@ def _kind(entry: LayerSensitivity) -> str:
 
 
 def _layers(caption: str, layers: Sequence[LayerSensitivity], highest: float, total: float) -> str:
+    # Two digits of the largest, and as many decimals for all of them.
+    digits = 1 - math.floor(math.log10(highest))
     columns = [
         Column("Layer", "code"),
         Column("Error", "drawn"),
-        Column("1 - cosine", "number"),
+        Column("1 \u2212 cosine", "number"),
         Column("Multiply-adds", "number"),
         Column("Runs in"),
     ]
@@ -113,7 +115,7 @@ def _layers(caption: str, layers: Sequence[LayerSensitivity], highest: float, to
         (
             name(str(entry["layer"])),
             bar(entry["error"] / highest, _kind(entry)),
-            compact(entry["error"], 2),
+            fixed(entry["error"], digits),
             percent((finite(entry["multiply_adds"]) or 0.0) / total),
             "<strong>float</strong>" if entry["kept_float"] is True else "INT8",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
@@ -15,6 +16,7 @@ __all__ = [
     "join",
     "listed",
     "name",
+    "note",
     "percent",
     "points",
     "size",
@@ -30,6 +32,7 @@ _LONGEST_NAME = 120
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Joiners that Persian and Indic scripts and emoji are written with; they reorder nothing.
 _JOINERS = "\u200c\u200d"
+_CODE = re.compile(r"`([^`]+)`")
 _SIZES = ("bytes", "kB", "MB", "GB")
 
 
@@ -48,6 +51,11 @@ def text(value: str, *, longest: int = _LONGEST_TEXT) -> str:
 def name(value: str) -> str:
     """Return ``value``, a name from outside, as an element whose writing direction is its own."""
     return f"<bdi>{text(value, longest=_LONGEST_NAME)}</bdi>"
+
+
+def note(value: str) -> str:
+    """Return ``value``, a sentence for people, with what stands in backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", text(value))
 
 
 def _visible(letter: str) -> str:
@@ -111,7 +119,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def points(change: float) -> str:
     """Return a ``change`` of a rate in percentage points, with its sign."""
-    return f"{change * 100:+.2f}".replace("-", MINUS)
+    written = f"{change * 100:+.2f}"
+    return "0.00" if float(written) == 0 else written.replace("-", MINUS)
 
 
 def times(value: float | None) -> str:

@@ -48,7 +48,7 @@ def render_report(report: Mapping[str, Any], manifest: Manifest) -> str:
             gates_section(report),
             ladder_section(report),
             operating_points_section(manifest),
-            notes_section(manifest),
+            notes_section(report, manifest),
             provenance_section(report, manifest),
             "</main>",
             _foot(manifest),

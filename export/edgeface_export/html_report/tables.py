@@ -17,34 +17,54 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; ``kind`` is empty, ``number``, ``drawn`` or ``code``."""
+    """A column of a table; ``kind`` holds ``number``, ``drawn``, ``code``, ``top`` or nothing."""
 
     head: str
     kind: str = ""
 
 
-def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> str:
-    """Return ``rows`` of HTML cells under ``columns``; the first cell names its row."""
-    heads = [f'<th scope="col"{_class(column)}>{column.head}</th>' for column in columns]
-    body = [f"<tr>{_cells(columns, cells)}</tr>" for cells in rows]
-    # A wide table scrolls in its own box, which the keyboard can reach; the page never does.
+def table(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[str]],
+    *,
+    stacked: bool = True,
+) -> str:
+    """Return ``rows`` of HTML cells under ``columns``; the first cell names its row.
+
+    ``stacked`` puts the cells of a row under one another on a narrow screen.
+    """
+    heads = [
+        f'<th role="columnheader" scope="col"{_class(column)}>{column.head}</th>'
+        for column in columns
+    ]
+    body = [f'<tr role="row">{_cells(columns, cells, stacked)}</tr>' for cells in rows]
+    # A wide table scrolls in its own box, which the keyboard can reach; the page never does. The
+    # roles stay what they are when the style lays a row out as a box.
     return join(
         [
-            f'<div class="wide" role="region" tabindex="0" aria-label="{caption}"><table>',
+            f'<div class="wide" role="region" tabindex="0" aria-label="{caption}">',
+            f'<table role="table"{" class=stacked" if stacked else ""}>',
             f"<caption>{caption}</caption>",
-            f"<thead><tr>{''.join(heads)}</tr></thead>",
-            "<tbody>",
+            f'<thead role="rowgroup"><tr role="row">{"".join(heads)}</tr></thead>',
+            '<tbody role="rowgroup">',
             *body,
             "</tbody></table></div>",
         ]
     )
 
 
-def _cells(columns: Sequence[Column], cells: Sequence[str]) -> str:
+def _cells(columns: Sequence[Column], cells: Sequence[str], stacked: bool) -> str:
     first, *others = (
-        f"{_class(column)}>{cell}" for column, cell in zip(columns, cells, strict=True)
+        f"{_class(column)}{_label(column) if stacked and k else ''}>{cell}"
+        for k, (column, cell) in enumerate(zip(columns, cells, strict=True))
     )
-    return f'<th scope="row"{first}</th>' + "".join(f"<td{other}</td>" for other in others)
+    head = f'<th role="rowheader" scope="row"{first}</th>'
+    return head + "".join(f'<td role="cell"{other}</td>' for other in others)
+
+
+def _label(column: Column) -> str:
+    return f' data-label="{column.head}"' if column.head else ""
 
 
 def _class(column: Column) -> str:

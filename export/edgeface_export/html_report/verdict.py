@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +13,23 @@ from edgeface_export.html_report.markup import (
     fixed,
     join,
     name,
+    note,
     percent,
     points,
     size,
     text,
     times,
 )
-from edgeface_export.html_report.reading import finite, mapping, rows
+from edgeface_export.html_report.reading import finite, mapping, rows, sequence
 from edgeface_export.html_report.schema import GateResult
 from edgeface_export.html_report.speed import fastest
 
-__all__ = ["DATA_FREE", "FAILED", "PASSED", "head", "status_of", "tried_on_faces"]
+__all__ = ["DATA_FREE", "FAILED", "PASSED", "head", "is_advice", "status_of", "tried_on_faces"]
 
 PASSED, DATA_FREE, FAILED = "passed", "data-free", "failed"
 REFERENCE, QUANTISED = "fp32", "int8"
 
+_ADVICE = f"{DATA_FREE}:"
 _SEALS = {
     PASSED: '<circle cx="48" cy="48" r="42"/><path d="M29 49l13 14 26-31"/>',
     # The broken ring says that the evidence is not whole.
@@ -81,27 +83,46 @@ def _lead(status: str, report: Mapping[str, Any], manifest: Manifest) -> str:
     figures = mapping(report, "figures") or manifest.verdict.figures
     cosine, crops = finite(figures.get("int8_cosine_mean")), finite(figures.get("int8_crops"))
     if status == FAILED:
-        failed = [g for g in rows(report, "gate_results", GateResult) if g["passed"] is not True]
-        named = "; ".join(text(str(gate["gate"])) for gate in failed)
-        return "These gates failed: " + named + "." if named else "The gates were not passed."
+        return _failures(rows(report, "gate_results", GateResult))
     if status == DATA_FREE:
         tried = "" if tried_on_faces(report, manifest) else " and none tried them"
-        checked = (
-            " Labelled pairs were compared afterwards: see the evidence."
-            if mapping(report, "verification")
-            else " Check it on faces like those it will meet before you rely on it."
-        )
-        return f"No picture of a real face set the INT8 ranges{tried}.{checked}"
+        return f"No picture of a real face set the INT8 ranges{tried}. {_advice(report, manifest)}"
     if cosine is None:
-        parity = finite(figures.get("parity_max_difference"))
-        return "A float export, which computes what the checkpoint computes" + (
-            "."
-            if parity is None
-            else f": no value of an embedding differs by over {compact(parity)}."
-        )
+        return _float_lead(finite(figures.get("parity_max_difference")))
     met = "" if crops is None else f" on {count(crops)} crops that set no range"
-    likeness = f"cosine {fixed(cosine, 3)} on average"
-    return f"INT8 gives nearly the embedding that float gives: {likeness}{met}."
+    gates = len(rows(report, "gate_results", GateResult)) or len(sequence(report, "gates"))
+    held = f" All {count(gates)} gates were passed." if gates > 1 else ""
+    return f"INT8 embeddings have a mean cosine of {fixed(cosine, 3)} to float{met}.{held}"
+
+
+def _float_lead(parity: float | None) -> str:
+    said = "A float export, which computes what the checkpoint computes"
+    if parity is None:
+        return f"{said}."
+    return f"{said}: no value of an embedding differs by more than {compact(parity)}."
+
+
+def _failures(gates: Sequence[GateResult]) -> str:
+    failed = [text(str(gate["gate"])) for gate in gates if gate["passed"] is not True]
+    if not failed:
+        return "No bundle was written."
+    named = f"{len(failed)} of {len(gates)} gates failed: {'; '.join(failed)}."
+    return f"{named} No bundle was written."
+
+
+def is_advice(said: str) -> bool:
+    """Return whether ``said``, a note of a verdict, tells what to do about a data-free export."""
+    return said.startswith(_ADVICE)
+
+
+def _advice(report: Mapping[str, Any], manifest: Manifest) -> str:
+    if mapping(report, "verification"):
+        return "Labelled pairs were compared afterwards: see the evidence."
+    said = [entry for entry in manifest.verdict.notes if is_advice(entry)]
+    if not said:
+        return "Check it on faces like those it will meet before you rely on it."
+    plain = [entry[len(_ADVICE) :].strip() for entry in said]
+    return "".join(f"<small>{note(entry[:1].upper() + entry[1:])}</small>" for entry in plain)
 
 
 def _tiles(report: Mapping[str, Any], manifest: Manifest) -> str:
@@ -176,7 +197,7 @@ def _share(figures: Mapping[str, Any]) -> _Tile | None:
     if share is None:
         return None
     total = finite(figures.get("multiply_adds"))
-    beside = "" if total is None else f"of {compact(total / 1e6)} million"
+    beside = "" if total is None else f"of {compact(total / 1e6)} million for one crop"
     return _Tile(percent(share), "of the multiply-adds in INT8", beside)
 
 
@@ -185,5 +206,5 @@ def _parity(figures: Mapping[str, Any]) -> _Tile | None:
     if parity is None:
         return None
     return _Tile(
-        compact(parity, 2), "largest difference to the checkpoint", "of any value of an embedding"
+        compact(parity, 1), "largest difference to the checkpoint", "of any value of an embedding"
     )
