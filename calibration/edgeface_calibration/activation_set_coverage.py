@@ -93,8 +93,7 @@ def cover(
     limits = limits or ActivationSetLimits()
     crops, records = stored.crops(), stored.manifest.crops
     values = _values([record.measures for record in records])
-    refusals = _refusals(crops, limits, where=str(stored.path))
-    warnings = _warnings(crops, limits, people)
+    refusals, warnings = _judge(crops, limits, people)
     return Coverage(
         count=len(records),
         template=stored.manifest.template,
@@ -178,21 +177,17 @@ def _thin(values: Mapping[str, npt.NDArray[np.float64]]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _refusals(crops: ImageArray, limits: ActivationSetLimits, *, where: str) -> tuple[str, ...]:
-    reasons = []
-    if len(crops) < limits.minimum:
-        reasons.append(f"{len(crops)} faces are too few, wanted at least {limits.minimum}")
-    try:
-        check_skin_colour(crops, where)
-    except ActivationSetError as error:
-        reasons.append(str(error))
-    return tuple(reasons)
-
-
-def _warnings(
+def _judge(
     crops: ImageArray, limits: ActivationSetLimits, people: PeopleEstimate | None
-) -> tuple[str, ...]:
-    warnings = list(limits.notes(len(crops)))
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return why a set is refused, and what it is warned of."""
+    refusals, warnings = [], list(limits.notes(len(crops)))
+    if len(crops) < limits.minimum:
+        refusals.append(f"{len(crops)} faces are too few, wanted at least {limits.minimum}")
+    try:
+        warnings += check_skin_colour(crops, "this set")
+    except ActivationSetError as error:
+        refusals.append(str(error))
     if people is not None and people.count == 1:
         warnings.append("all faces are of one person: the ranges will be theirs; add others")
-    return tuple(warnings)
+    return tuple(refusals), tuple(warnings)

