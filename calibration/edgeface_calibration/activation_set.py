@@ -22,6 +22,7 @@ from edgeface_calibration.activation_set_duplicates import NearDuplicates
 from edgeface_calibration.activation_set_limits import (
     ActivationSetLimits,
     even_order,
+    even_positions,
     require_enough,
 )
 from edgeface_calibration.activation_set_spot_check import spot_check
@@ -108,7 +109,7 @@ def load_activation_set(
             "the model will work with"
         )
     if is_activation_set(root):
-        return _load_stored(root, crop_source, limits, seed)
+        return _load_stored(root, crop_source, limits)
     paths = image_files(root)
     sieve = _Sieve(crop_source)
     order = [paths[k] for k in even_order(len(paths), seed)]
@@ -119,15 +120,12 @@ def load_activation_set(
     return _assemble(root, sieve, limits)
 
 
-def _load_stored(
-    root: Path, crop_source: CropSource, limits: ActivationSetLimits, seed: int
-) -> ActivationSet:
+def _load_stored(root: Path, crop_source: CropSource, limits: ActivationSetLimits) -> ActivationSet:
     stored = StoredActivationSet.open(root)
     manifest = stored.manifest
     require_enough(str(root), len(stored), limits, refused=manifest.refused)
     wanted = spot_check(stored, crop_source)
-    order = list(even_order(len(stored), seed))[: limits.maximum]
-    positions = sorted(order)
+    positions = even_positions(len(stored), limits.maximum)
     crops = stored.crops(positions)
     notes = limits.notes(len(crops)) + check_skin_colour(crops, str(root))
     return ActivationSet(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,6 +32,7 @@ from edgeface_calibration.activation_set_duplicates import NearDuplicates
 from edgeface_calibration.activation_set_limits import ActivationSetLimits, require_enough
 from edgeface_calibration.activation_set_manifest import MAX_CROPS, CropMeasures, SourceKind
 from edgeface_calibration.activation_set_sources import (
+    Opener,
     Source,
     kind_of,
     open_sources,
@@ -118,7 +120,8 @@ def collect_activation_set(
     finder = FaceFinder(detector, landmark_finder, template=options.template)
     gatherer = _Gatherer(finder, options, tell)
     with ExitStack() as stack:
-        gatherer.go_through(open_sources(sources, stack))
+        # Those that end come first, and do not wait for the frames of those that do not.
+        gatherer.go_through(*open_sources(sources, stack))
     notes = gatherer.judge(f"collecting from {len(sources)} source(s)")
     stored = save_activation_set(
         output,
@@ -146,11 +149,11 @@ class _Gatherer:
         self._tell = tell
         self._known = NearDuplicates()
 
-    def go_through(self, openers: Sequence[Callable[[], FrameSource]]) -> None:
-        """Look at the sources in turn, until there are faces enough or Ctrl-C."""
-        looks = [partial(self._looks, opener) for opener in openers]
+    def go_through(self, *groups: Sequence[Opener]) -> None:
+        """Look at the sources of each group in turn, until there are faces enough or Ctrl-C."""
+        looks = (take_turns([partial(self._looks, each) for each in group]) for group in groups)
         try:
-            for _ in take_turns(looks):
+            for _ in chain.from_iterable(looks):
                 if self._tell is not None:
                     self._tell(len(self.kept), self.looked_at)
                 if self._is_full():
@@ -175,7 +178,7 @@ class _Gatherer:
         colours = check_skin_colour(np.stack([face.pixels for face in self.kept]), where)
         return (*limits.notes(len(self.kept)), *colours, *self.problems)
 
-    def _looks(self, opener: Callable[[], FrameSource]) -> Iterator[None]:
+    def _looks(self, opener: Opener) -> Iterator[None]:
         """Look at one frame at each turn; a source that fails ends, what it gave is kept."""
         try:
             with closing(opener()) as source:

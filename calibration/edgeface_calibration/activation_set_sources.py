@@ -19,19 +19,21 @@ from edgeface.errors import CameraError
 from edgeface_calibration.activation_set_limits import even_order
 from edgeface_calibration.activation_set_manifest import SourceKind
 
-__all__ = ["Source", "kind_of", "open_sources", "take_turns"]
+__all__ = ["Opener", "Source", "kind_of", "open_sources", "take_turns"]
 
 T = TypeVar("T")
 Source: TypeAlias = "int | str | os.PathLike[str] | FrameSource"
 """A webcam number, an address, a video, a picture, a folder, or an opened source."""
+
+Opener: TypeAlias = Callable[[], FrameSource]
 
 # Each open video holds a decoder with its buffers and threads.
 _AT_ONCE = 4
 _NO_FILE = re.compile(r"\d+|[A-Za-z][A-Za-z0-9+.-]*://.*")
 
 
-def open_sources(sources: Sequence[Source], stack: ExitStack) -> list[Callable[[], FrameSource]]:
-    """Return what opens each recorded source, then each live one; ``stack`` closes them.
+def open_sources(sources: Sequence[Source], stack: ExitStack) -> tuple[list[Opener], list[Opener]]:
+    """Return what opens each recorded source, and each live one; ``stack`` closes them.
 
     A folder becomes its pictures, those of sub-folders too, in an order of which every beginning
     is an even sample, and each of its videos.
@@ -40,8 +42,8 @@ def open_sources(sources: Sequence[Source], stack: ExitStack) -> list[Callable[[
         CameraError: A file or folder does not exist, or a folder holds neither pictures nor
             videos.
     """
-    recorded: list[Callable[[], FrameSource]] = []
-    live: list[Callable[[], FrameSource]] = []
+    recorded: list[Opener] = []
+    live: list[Opener] = []
     for source in sources:
         if isinstance(source, int | str | os.PathLike):
             openers = _openers(source, stack)
@@ -49,7 +51,7 @@ def open_sources(sources: Sequence[Source], stack: ExitStack) -> list[Callable[[
         else:
             opened = stack.enter_context(source)
             (live if opened.is_live else recorded).append(partial(_itself, opened))
-    return recorded + live
+    return recorded, live
 
 
 def kind_of(source: FrameSource) -> SourceKind:
@@ -85,9 +87,7 @@ def _is_camera(source: int | str | os.PathLike[str]) -> bool:
     return is_named or Path(os.fspath(source)).is_char_device()
 
 
-def _openers(
-    source: int | str | os.PathLike[str], stack: ExitStack
-) -> list[Callable[[], FrameSource]]:
+def _openers(source: int | str | os.PathLike[str], stack: ExitStack) -> list[Opener]:
     if _is_camera(source) or isinstance(source, int):
         return [partial(_open, source, stack)]
     path = Path(os.fspath(source))
@@ -98,7 +98,7 @@ def _openers(
     return [partial(_open, path, stack)]
 
 
-def _folder_openers(folder: Path, stack: ExitStack) -> list[Callable[[], FrameSource]]:
+def _folder_openers(folder: Path, stack: ExitStack) -> list[Opener]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     pictures = [path for path in files if is_image_file(path)]
     videos = [path for path in files if _is_video_file(path)]
@@ -108,7 +108,7 @@ def _folder_openers(folder: Path, stack: ExitStack) -> list[Callable[[], FrameSo
             "a video; name the folder that holds them"
         )
     ordered = [pictures[k] for k in even_order(len(pictures))]
-    openers: list[Callable[[], FrameSource]] = []
+    openers: list[Opener] = []
     if pictures:
         openers.append(lambda: ImageSource(folder.name, ordered, skip_damaged=True))
     return openers + [partial(_open, video, stack) for video in videos]

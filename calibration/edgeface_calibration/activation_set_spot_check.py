@@ -6,7 +6,8 @@ import numpy as np
 
 from edgeface.alignment import ALIGNMENT_TEMPLATES, alignment_template
 from edgeface.errors import ActivationSetError
-from edgeface.types import AlignedFace
+from edgeface.quality import QualityGateOptions, luminance, sharpness
+from edgeface.types import AlignedFace, ImageArray
 from edgeface_calibration.activation_set_limits import even_positions
 from edgeface_calibration.activation_set_store import StoredActivationSet
 from edgeface_calibration.crops import CropSource
@@ -27,16 +28,21 @@ def spot_check(stored: StoredActivationSet, crop_source: CropSource) -> str:
     """Return the template that ``crop_source`` aligns to, after 16 crops were found at their place.
 
     Raises:
-        ActivationSetError: Fewer than 10 of them show a face, aligned to the set's template.
+        ActivationSetError: Fewer than 10 of them show a clear face, aligned to the set's template.
     """
     positions = even_positions(len(stored), _CHECKED)
     looked_at = [crop_source.crop(stored.crop_path(k)) for k in positions]
     found = [face for face in looked_at if face is not None]
-    aligned = sum(_shift_px(face, stored.manifest.template) <= _MAX_SHIFT_PX for face in found)
-    if not found or aligned < _NEEDED_SHARE * len(positions):
+    good = sum(
+        face is not None
+        and _shift_px(face, stored.manifest.template) <= _MAX_SHIFT_PX
+        and _is_clear(crop)
+        for face, crop in zip(looked_at, stored.crops(positions), strict=True)
+    )
+    if not found or good < _NEEDED_SHARE * len(positions):
         raise ActivationSetError(
-            f"{stored.path}: of {len(positions)} crops looked at again, {len(found)} show a face "
-            f"and {aligned} have it at the place of {stored.manifest.template}; wanted "
+            f"{stored.path}: of {len(positions)} crops looked at again, {len(found)} show a face, "
+            f"and {good} a clear one at the place of {stored.manifest.template}; wanted "
             f"{_NEEDED_SHARE:.0%}. These are no crops of `edgeface activation-set collect`; give "
             "the original photos instead"
         )
@@ -50,6 +56,13 @@ def _template_of(face: AlignedFace) -> str:
         for name, size in ALIGNMENT_TEMPLATES.items()
         if (size.height_px, size.width_px) == (height, width)
     )
+
+
+def _is_clear(crop: ImageArray) -> bool:
+    """Return whether a crop passes the gates that ask for nothing but the crop."""
+    gates = QualityGateOptions.watch()
+    is_lit = gates.min_luminance <= luminance(crop) <= gates.max_luminance
+    return is_lit and sharpness(crop) >= gates.min_sharpness
 
 
 def _shift_px(face: AlignedFace, stored: str) -> float:

@@ -22,7 +22,7 @@ from edgeface.camera.base import load_opencv
 from edgeface.camera.image_header import image_size
 from edgeface.camera.images import decode_image
 from edgeface.errors import ActivationSetError, CameraError, InvalidInputError
-from edgeface.types import ImageArray, read_only
+from edgeface.types import ImageArray
 from edgeface_calibration.activation_set_manifest import (
     FORMAT,
     ActivationSetManifest,
@@ -115,7 +115,8 @@ class StoredActivationSet:
         empty = np.empty((0, size.height_px, size.width_px, 3), np.uint8)
         decoded = [self._decoded(self.manifest.crops[k])[None] for k in chosen]
         crops: ImageArray = np.concatenate([empty, *decoded])
-        return read_only(crops)
+        crops.flags.writeable = False
+        return crops
 
     def _decoded(self, record: CropRecord) -> ImageArray:
         content, where = self._content(record), str(self.path / record.file)

@@ -100,7 +100,7 @@ def _as_dict(result: ExportResult) -> dict[str, Any]:
         "artefacts": {entry.name: entry.size_bytes for entry in manifest.artefacts},
         "verdict": manifest.verdict.status,
         "data_free": manifest.verdict.data_free,
-        "gates": list(result.gates),
+        "gates": [gate.sentence for gate in result.gates],
         "notes": list(manifest.verdict.notes),
         "report": result.report,
         "seconds": round(result.seconds, 2),
@@ -122,7 +122,7 @@ def render(result: ExportResult) -> str:
         f"  artefacts  {sizes}",
         f"  verdict    {manifest.verdict.status}"
         + (" (data-free)" if manifest.verdict.data_free else ""),
-        *(f"    {gate}" for gate in result.gates),
+        *(f"    {gate.sentence}" for gate in result.gates),
     ]
     ratio = manifest.verdict.figures.get("int8_speed_ratio")
     if ratio is not None:

@@ -6,7 +6,7 @@ it finds in the bundle (:mod:`edgeface.backends.selection`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -15,15 +15,16 @@ import onnx
 
 from edgeface.errors import ArchitectureError
 from edgeface.types import ImageArray
-from edgeface_export.architectures.network import Layer, Network
-from edgeface_export.graph.emit import emit
+from edgeface_export.architectures.network import Layer, Network, PRelu
+from edgeface_export.graph.emit import emit, fold
 from edgeface_export.graph.flip import flip_network
 from edgeface_export.graph.rewrites import PLAIN, ROUNDS, fastest_fp32, time_in_turns
 from edgeface_export.graph.session import EmbeddingSession
 from edgeface_export.probes import synthetic_crops
 from edgeface_export.quantise import Quantised
+from edgeface_export.quantise.equalise import equalise, equalised_tensors
 from edgeface_export.quantise.integer import integer_model, integer_tensors
-from edgeface_export.quantise.ranges import TensorRange
+from edgeface_export.quantise.ranges import TensorRange, collect_channel_magnitudes
 
 __all__ = ["CPU_FP32", "CPU_INT8", "CpuArtefacts", "IntegerSource", "build_cpu_artefacts"]
 
@@ -45,15 +46,38 @@ class IntegerSource:
     reason: str = ""
 
     @classmethod
-    def of(cls, network: Network, *, layers: Sequence[Layer] | None = None) -> IntegerSource:
-        """Return the source for ``network``, or for ``layers`` in place of its own."""
-        taken = network if layers is None else replace(network, layers=tuple(layers))
-        flipped = flip_network(taken)
-        model = emit(flipped, name="ranges")
+    def of(cls, network: Network, *, crops: ImageArray | None = None) -> IntegerSource:
+        """Return the source for ``network``, equalised on (n, height, width, 3) uint8 ``crops``.
+
+        Without crops nothing is equalised, and BatchNorm's statistics stay in the network for
+        data-free ranges.
+        """
+        flipped = flip_network(network)
         try:
-            return cls(flipped, model, tuple(integer_tensors(flipped.layers)))
+            tensors = tuple(integer_tensors(flipped.layers))
         except ArchitectureError as exc:
-            return cls(flipped, model, (), str(exc))
+            return cls(flipped, emit(flipped, name="ranges"), (), str(exc))
+        if crops is not None:
+            flipped = replace(flipped, layers=_equalised(flipped, crops))
+        return cls(flipped, emit(flipped, name="ranges"), tensors)
+
+
+def _equalised(network: Network, crops: ImageArray) -> tuple[Layer, ...]:
+    """Return the folded layers of ``network`` with channels brought to one range.
+
+    In the integer graph a PReLU has the scale of its input, which is never smaller: a channel
+    with a small slope would blow that up if it were scaled by what leaves the PReLU. Measured
+    cosine to float, Xiaoccer: 0.987 without, 0.989 by outputs, 0.9965 by the larger of the two.
+    """
+    layers = fold(network.layers)
+    before = {layer.name: layer.input for layer in layers if isinstance(layer, PRelu)}
+    wanted = equalised_tensors(layers)
+    tensors = [*wanted, *(before[name] for name in wanted if name in before)]
+    measured = collect_channel_magnitudes(emit(network, name="channels"), tensors, crops)
+    magnitudes = {
+        name: np.maximum(measured[name], measured[before.get(name, name)]) for name in wanted
+    }
+    return equalise(layers, magnitudes).layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)

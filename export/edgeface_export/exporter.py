@@ -20,20 +20,15 @@ from edgeface_export.architectures.network import Network
 from edgeface_export.architectures.recognition import Recognition, recognise
 from edgeface_export.bundle_writer import model_identity, write_bundle
 from edgeface_export.checkpoints import Checkpoint, read_checkpoint
-from edgeface_export.gates import (
-    GateLimits,
-    QuantiserFigures,
-    check_gates,
-    compare_embeddings,
-    figures_of,
-)
+from edgeface_export.gates import GateLimits, GateResult, check_gates, figures_of
 from edgeface_export.graph.emit import emit
 from edgeface_export.graph.session import EmbeddingSession
+from edgeface_export.int8 import Int8Result, Int8Source, make_int8
 from edgeface_export.parity import measure_parity
 from edgeface_export.probes import synthetic_crops
 from edgeface_export.progress import Progress, no_progress
 from edgeface_export.provisional import provisional_points
-from edgeface_export.quantise import Quantised, QuantiseOptions, quantise
+from edgeface_export.quantise import Quantised, QuantiseOptions
 
 __all__ = ["CropLoader", "ExportOptions", "ExportResult", "export_checkpoint"]
 
@@ -68,7 +63,7 @@ class ExportResult:
 
     bundle: Bundle
     recognition: Recognition
-    gates: tuple[str, ...]
+    gates: tuple[GateResult, ...]
     report: dict[str, Any]
     seconds: float
 
@@ -105,21 +100,26 @@ def export_checkpoint(
     fp32 = emit(network, name=graph_name)
     ranging, held_out = _crops(activation_set, network)
     parity = measure_parity(network, fp32, held_out)
-    models = {"fp32": fp32}
-    quantised, figures = None, None
+    check_gates(parity, None, options.limits)
+    models, int8 = {"fp32": fp32}, None
     if options.int8:
-        quantised = quantise(network, ranging, options.quantise, name=graph_name, progress=progress)
-        models["int8"] = quantised.model
-        figures = _compare(fp32, quantised.model, held_out, faces=ranging is not None)
+        int8 = make_int8(
+            Int8Source(network, fp32, ranging, held_out),
+            options=options.quantise,
+            limits=options.limits,
+            progress=progress,
+        )
+        models["int8"] = int8.quantised.model
+    figures = None if int8 is None else int8.figures
     gates = check_gates(parity, figures, options.limits)
     all_figures = dict(figures_of(parity, figures))
-    if quantised is not None:
-        all_figures |= _cost_figures(network, quantised)
-        all_figures["int8_speed_ratio"] = _speed_ratio(fp32, quantised.model, held_out[:1])
+    if int8 is not None:
+        all_figures |= _cost_figures(network, int8.quantised)
+        all_figures["int8_speed_ratio"] = _speed_ratio(fp32, models["int8"], held_out[:1])
     content = {key: model.SerializeToString(deterministic=True) for key, model in models.items()}
-    verdict = _verdict(all_figures, quantised, figures)
+    verdict = _verdict(all_figures, int8)
     manifest = _manifest(checkpoint, recognition, content, name, verdict)
-    report = _report(recognition, options, all_figures, gates, quantised)
+    report = _report(recognition, options, all_figures, gates, int8)
     bundle = write_bundle(Path(output), manifest, content, report, overwrite=options.overwrite)
     return ExportResult(bundle, recognition, gates, report, time.monotonic() - started)
 
@@ -159,13 +159,6 @@ def _usable(crops: ImageArray, size: Size) -> ImageArray:
     return crops
 
 
-def _compare(
-    fp32: onnx.ModelProto, int8: onnx.ModelProto, crops: ImageArray, *, faces: bool
-) -> QuantiserFigures:
-    before, after = (EmbeddingSession(model).embed(crops) for model in (fp32, int8))
-    return compare_embeddings(before, after, faces=faces)
-
-
 def _speed_ratio(fp32: onnx.ModelProto, int8: onnx.ModelProto, crop: ImageArray) -> float:
     """Return how many times faster ``int8`` is on ONNX Runtime here: one thread, one crop, medians.
 
@@ -190,15 +183,13 @@ def _cost_figures(network: Network, quantised: Quantised) -> dict[str, float]:
     }
 
 
-def _verdict(
-    figures: dict[str, float], quantised: Quantised | None, measured: QuantiserFigures | None
-) -> Verdict:
+def _verdict(figures: dict[str, float], int8: Int8Result | None) -> Verdict:
     notes = []
-    data_free = quantised is not None and quantised.data_free
-    if data_free and measured is not None:
+    data_free = int8 is not None and int8.quantised.data_free
+    if int8 is not None and data_free:
         notes.append(
             "data-free: the INT8 ranges come from BatchNorm statistics and were tried on "
-            f"{measured.crops} synthetic pictures, not on faces. Give real aligned faces with "
+            f"{int8.figures.crops} synthetic pictures, not on faces. Give real aligned faces with "
             "--activation-set DIR, or check with `edgeface verify`."
         )
     notes.append(
@@ -254,8 +245,8 @@ def _report(
     recognition: Recognition,
     options: ExportOptions,
     figures: dict[str, float],
-    gates: tuple[str, ...],
-    quantised: Quantised | None,
+    gates: tuple[GateResult, ...],
+    int8: Int8Result | None,
 ) -> dict[str, Any]:
     network = recognition.network
     report: dict[str, Any] = {
@@ -264,9 +255,9 @@ def _report(
         "reasons": list(recognition.reasons),
         "dropped": {entry.kind: len(entry.names) for entry in recognition.dropped},
         "figures": figures,
-        "gates": list(gates),
+        "gates": [asdict(gate) for gate in gates],
         "limits": asdict(options.limits),
     }
-    if quantised is not None:
-        report["quantised"] = quantised.to_dict()
+    if int8 is not None:
+        report["quantised"] = int8.to_dict()
     return report

@@ -12,7 +12,16 @@ from edgeface.errors import GateFailedError
 from edgeface.types import FloatArray
 from edgeface_export.parity import Parity
 
-__all__ = ["GateLimits", "QuantiserFigures", "check_gates", "compare_embeddings", "figures_of"]
+__all__ = [
+    "GateLimits",
+    "GateResult",
+    "QuantiserFigures",
+    "check_gates",
+    "compare_embeddings",
+    "figures_of",
+    "parity_gate",
+    "quantiser_gates",
+]
 
 # That of edgeface.types.Template: what is further from length 1 is never compared.
 _LENGTH_TOLERANCE = 1e-3
@@ -45,6 +54,17 @@ class GateLimits:
     max_pair_change_p99: float = 0.08
     max_mean_score: float = 0.90
     max_mean_score_rise: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """One gate: what was measured, the limit, whether it passed, and a sentence that says so."""
+
+    gate: str
+    figure: float
+    limit: float
+    passed: bool
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,43 +121,53 @@ def _is_unit(rows: FloatArray) -> npt.NDArray[np.bool_]:
 
 def check_gates(
     parity: Parity, quantiser: QuantiserFigures | None, limits: GateLimits
-) -> tuple[str, ...]:
-    """Return one sentence for each gate that was passed.
+) -> tuple[GateResult, ...]:
+    """Return the gates, all passed.
 
     Raises:
         GateFailedError: One or more gates failed; the message has the figure and limit of each.
     """
-    checks = [_at_most("parity to the checkpoint", parity.difference, limits.max_parity_difference)]
-    if quantiser is not None:
-        checks += [
-            _at_most("crops without an embedding", quantiser.unusable, 0),
-            _at_least("INT8 cosine, mean", quantiser.cosine_mean, limits.min_cosine_mean),
-            _at_least("INT8 cosine, worst hundredth", quantiser.cosine_p1, limits.min_cosine_p1),
-            _at_most(
-                "rise of the mean score", quantiser.mean_score_rise, limits.max_mean_score_rise
-            ),
-        ]
-    if quantiser is not None and quantiser.faces:
-        checks += [
-            _at_most(
-                "pair-score change, 99 %", quantiser.pair_change_p99, limits.max_pair_change_p99
-            ),
-            _at_most("mean score of different faces", quantiser.mean_score, limits.max_mean_score),
-        ]
-    failed = [text for passed, text in checks if not passed]
+    results = [parity_gate(parity, limits)]
+    results += [] if quantiser is None else quantiser_gates(quantiser, limits)
+    failed = [result.sentence for result in results if not result.passed]
     if failed:
         raise GateFailedError(
             "the export failed its gates, nothing was written: " + "; ".join(failed)
         )
-    return tuple(text for _, text in checks)
+    return tuple(results)
 
 
-def _at_most(what: str, value: float, limit: float) -> tuple[bool, str]:
-    return np.isfinite(value) and value <= limit, f"{what} {value:.3g} (at most {limit:g})"
+def parity_gate(parity: Parity, limits: GateLimits) -> GateResult:
+    """Return gate A: whether the graph computes what the checkpoint does."""
+    return _at_most("parity to the checkpoint", parity.difference, limits.max_parity_difference)
 
 
-def _at_least(what: str, value: float, limit: float) -> tuple[bool, str]:
-    return np.isfinite(value) and value >= limit, f"{what} {value:.4f} (at least {limit:g})"
+def quantiser_gates(figures: QuantiserFigures, limits: GateLimits) -> list[GateResult]:
+    """Return the gates of the quantiser, passed or not."""
+    results = [
+        _at_most("crops without an embedding", figures.unusable, 0),
+        _at_least("INT8 cosine, mean", figures.cosine_mean, limits.min_cosine_mean),
+        _at_least("INT8 cosine, worst hundredth", figures.cosine_p1, limits.min_cosine_p1),
+        _at_most("rise of the mean score", figures.mean_score_rise, limits.max_mean_score_rise),
+    ]
+    if figures.faces:
+        results += [
+            _at_most(
+                "pair-score change, 99 %", figures.pair_change_p99, limits.max_pair_change_p99
+            ),
+            _at_most("mean score of different faces", figures.mean_score, limits.max_mean_score),
+        ]
+    return results
+
+
+def _at_most(gate: str, figure: float, limit: float) -> GateResult:
+    passed = bool(np.isfinite(figure) and figure <= limit)
+    return GateResult(gate, figure, limit, passed, f"{gate} {figure:.3g} (at most {limit:g})")
+
+
+def _at_least(gate: str, figure: float, limit: float) -> GateResult:
+    passed = bool(np.isfinite(figure) and figure >= limit)
+    return GateResult(gate, figure, limit, passed, f"{gate} {figure:.4f} (at least {limit:g})")
 
 
 def figures_of(parity: Parity, quantiser: QuantiserFigures | None) -> Mapping[str, float]:

@@ -104,18 +104,18 @@ def cosine_basis() -> _Integers:
     pixel = np.arange(BLOCK_PX)[None, :]
     basis = np.cos((2 * pixel + 1) * frequency * np.pi / (2 * BLOCK_PX)) * np.sqrt(2 / BLOCK_PX)
     basis[0] /= np.sqrt(2)
-    return np.rint(basis * 2**_BASIS_BITS).astype(np.int64)
+    return np.asarray(np.rint(basis * 2**_BASIS_BITS), np.int64)
 
 
 def steps(coarsest: int) -> _Integers:
-    """Return the (8, 8) quantisation steps: ``coarsest`` for a block's mean, thrice for the finest."""
+    """Return the (8, 8) quantisation steps: ``coarsest`` for a block's mean, finest thrice that."""
     frequency = np.add.outer(np.arange(BLOCK_PX), np.arange(BLOCK_PX))
     return np.asarray(coarsest + coarsest * frequency // (BLOCK_PX - 1), np.int64)
 
 
 def _int16(body: bytes) -> npt.NDArray[np.int16]:
     halves = np.frombuffer(body, np.uint8).reshape(2, -1)
-    return (halves[0] | halves[1].astype(np.uint16) << 8).view(np.int16)
+    return np.asarray(halves[0] | halves[1].astype(np.uint16) << 8).view(np.int16)
 
 
 def _coefficients(values: npt.NDArray[np.int16], planes: int, side_px: int) -> _Integers:

@@ -43,7 +43,7 @@ def bundle(
     crops = real_crops[network.alignment_template]
     fp32 = emit(network, name="xiaoccer")
     int8 = quantise(network, crops, QuantiseOptions())
-    source = IntegerSource.of(network)
+    source = IntegerSource.of(network, crops=crops)
     ranges = collect_ranges(source.model, source.tensors, crops)
     built = build_cpu_artefacts(network, fp32, int8, ranges, source=source, crops=crops[:8])
     models = {"fp32": fp32, "int8": int8.model, **built.models}

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 PACKAGES = {"edgeface", "edgeface_export", "edgeface_calibration"}
-# Sources, marks of typing, tables.
-ENDINGS = {".py", ".typed", ".toml"}
+# Sources, marks of typing, tables, the style of the report's page.
+ENDINGS = {".css", ".py", ".typed", ".toml"}
 FOREIGN = {
     ".bin", ".ckpt", ".jpeg", ".jpg", ".mp4", ".npy", ".npz", ".onnx", ".png", ".pt", ".pth",
     ".safetensors", ".so", ".task", ".tflite",

@@ -10,9 +10,10 @@ from edgeface.backends.ort import OrtBackend
 from edgeface.bundle import Bundle
 from edgeface_export.architectures.network import Linear, Network
 from edgeface_export.cpu_artefacts import IntegerSource, build_cpu_artefacts
-from edgeface_export.graph.emit import emit, fold
+from edgeface_export.graph.emit import emit
 from edgeface_export.graph.session import EmbeddingSession
 from edgeface_export.quantise import QuantiseOptions, quantise
+from edgeface_export.quantise.integer import integer_model
 from edgeface_export.quantise.ranges import TensorRange, collect_ranges
 from tests.builders import make_bundle
 from tests.builders_export import (
@@ -86,13 +87,19 @@ def test_network_without_an_integer_form_says_why() -> None:
     assert any("cpu-int8 is left out: no integer form" in note for note in built.notes)
 
 
-def test_other_layers_may_stand_in_for_the_networks_own() -> None:
-    network = small_network()
-    source = IntegerSource.of(network, layers=fold(network.layers))
-    crops = random_crops(4, network.crop_size)
+@pytest.mark.parametrize("layout", [PRELU_LAYOUT, RELU_LAYOUT])
+def test_equalising_changes_no_embedding_and_costs_no_accuracy(layout: str) -> None:
+    network = settled_network(layout)
+    crops = random_crops(16, network.crop_size)
     expected = EmbeddingSession(emit(network, name="m")).embed(crops)
-    assert EmbeddingSession(source.model).embed(crops) == pytest.approx(expected, abs=1e-5)
-    assert source.tensors == IntegerSource.of(network).tensors
+    means = []
+    for source in (IntegerSource.of(network), IntegerSource.of(network, crops=crops)):
+        rows = EmbeddingSession(source.model).embed(crops)
+        assert (rows * expected).sum(axis=1).min() > 0.999
+        ranges = collect_ranges(source.model, source.tensors, crops, method="minmax")
+        model = integer_model(source.network, ranges, name="m")
+        means.append((EmbeddingSession(model).embed(crops) * expected).sum(axis=1).mean())
+    assert means[1] > means[0] - 0.002
 
 
 def test_the_runtime_opens_what_was_built(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from edgeface_export import (  # noqa: E402
     ExportOptions,
     ExportResult,
     export_checkpoint,
-    exporter,
     inspect_checkpoint,
 )
+from edgeface_export import int8 as int8_module  # noqa: E402
 from edgeface_export.architectures.network import Network  # noqa: E402
 from edgeface_export.gates import GateLimits, compare_embeddings  # noqa: E402
 from edgeface_export.graph.session import EmbeddingSession  # noqa: E402
@@ -125,7 +126,7 @@ def test_the_report_on_disk_is_the_report_returned(
     assert report["layout"] == XIAOCCER
     assert report["preprocessing"] == "RGB, (x - 127.5) / 128"
     assert report["dropped"] == {"classification head": 1}
-    assert report["gates"] == list(data_free.gates)
+    assert report["gates"] == [asdict(gate) for gate in data_free.gates]
     assert report["limits"]["min_cosine_mean"] == 0.9
     assert any(XIAOCCER in reason for reason in report["reasons"])
     quantised = report["quantised"]
@@ -254,7 +255,7 @@ def test_int8_that_gives_a_nan_fails_its_gate(
         after[5] = np.nan
         return real(before, after, faces=faces)
 
-    monkeypatch.setattr(exporter, "compare_embeddings", broken)
+    monkeypatch.setattr(int8_module, "compare_embeddings", broken)
     options = ExportOptions(int8=True, limits=RELAXED)
     with pytest.raises(GateFailedError, match="crops without an embedding 1 "):
         export_checkpoint(weights, tmp_path / "x.edgeface", options=options)

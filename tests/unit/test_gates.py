@@ -50,7 +50,7 @@ def unit_rows(count: int, size: int = 32, seed: int = 0) -> FloatArray:
 
 
 def test_good_figures_pass_every_gate_and_each_says_its_limit() -> None:
-    sentences = check_gates(GOOD_PARITY, GOOD, GateLimits())
+    sentences = [gate.sentence for gate in check_gates(GOOD_PARITY, GOOD, GateLimits())]
     assert len(sentences) == len(fields(GateLimits)) + 1
     assert sentences[0] == "parity to the checkpoint 1e-07 (at most 1e-05)"
     assert sentences[1] == "crops without an embedding 0 (at most 0)"
@@ -119,7 +119,8 @@ def test_synthetic_pictures_are_held_to_the_gates_that_make_sense_for_them(
 def test_what_is_asked_of_faces_is_not_asked_of_synthetic_pictures(
     field: str, value: float, said: str
 ) -> None:
-    sentences = check_gates(GOOD_PARITY, changed({field: value, "faces": False}), GateLimits())
+    gates = check_gates(GOOD_PARITY, changed({field: value, "faces": False}), GateLimits())
+    sentences = [gate.sentence for gate in gates]
     assert not any(said in sentence for sentence in sentences)
 
 

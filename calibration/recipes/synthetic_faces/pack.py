@@ -49,7 +49,8 @@ def _coefficients(planes: _Planes, coarsest_step: int) -> npt.NDArray[np.int16]:
     blocks = planes.reshape(count, height // BLOCK_PX, BLOCK_PX, width // BLOCK_PX, BLOCK_PX)
     basis = cosine_basis() / np.sqrt((cosine_basis() ** 2).sum(1, keepdims=True))
     found = basis @ blocks.transpose(0, 1, 3, 2, 4) @ basis.T
-    return np.rint(found / steps(coarsest_step)).astype("<i2").transpose(3, 4, 0, 1, 2)
+    quantised = np.asarray(np.rint(found / steps(coarsest_step)), "<i2")
+    return quantised.transpose(3, 4, 0, 1, 2)
 
 
 def main() -> int:

@@ -34,6 +34,14 @@ from edgeface_export.html_report.verdict import REFERENCE, tried_on_faces
 __all__ = ["evidence_section"]
 
 _NO_FACES = '<p class="aside care">Measured without pictures of real faces.</p>'
+_LIKENESS, _MOVEMENT = "Is it the same embedding?", "Do the scores of pairs move?"
+_DET_CAPTION = (
+    '<p class="aside">Both errors on labelled pairs, for every threshold: nearer to the lower left '
+    "is better, and curves on one another tell people apart equally well. On the dotted line both "
+    "errors are equal.</p>"
+)
+# A table of more artefacts is wider than half of the page.
+_MOST_BESIDE = 2
 _UNUSABLE = "embeddings without a usable value are counted here and not drawn"
 
 
@@ -70,10 +78,16 @@ def _figure(question: str, drawn: str, caption: str, aside: str = "") -> str:
     )
 
 
+def _nothing_usable(question: str, unusable: int) -> str:
+    if not unusable:
+        return ""
+    return _figure(question, "", f"<strong>None of {count(unusable)} has a usable value.</strong>")
+
+
 def _cosines(report: Mapping[str, Any], manifest: Manifest) -> str:
     cosines, unusable = numbers(report, "cosines")
     if not cosines:
-        return ""
+        return _nothing_usable(_LIKENESS, unusable)
     figures, limits = mapping(report, "figures"), mapping(report, "limits")
     marks = [
         Mark(label, value, finite(limits.get(f"min_cosine_{key}")))
@@ -90,19 +104,19 @@ def _cosines(report: Mapping[str, Any], manifest: Manifest) -> str:
     if unusable:
         caption += f" <strong>{count(unusable)} {_UNUSABLE}.</strong>"
     aside = "" if tried_on_faces(report, manifest) else _NO_FACES
-    return _figure("Is it the same embedding?", cosine_histogram(cosines, marks), caption, aside)
+    return _figure(_LIKENESS, cosine_histogram(cosines, marks), caption, aside)
 
 
 def _pairs(report: Mapping[str, Any], manifest: Manifest) -> str:
     columns, unusable = _pair_columns(mapping(report, "pair_scores"))
     before, after, mated = columns
     if not before:
-        return ""
+        return _nothing_usable(_MOVEMENT, unusable)
     limit = finite(mapping(report, "limits").get("max_pair_change_p99"))
     drawn = pair_chart(before, after, mated, limit) + (_pair_legend() if mated else "")
     aside = "" if tried_on_faces(report, manifest) else _NO_FACES
     caption = _pair_caption(report, len(before), limit, unusable)
-    return _figure("Do the scores of pairs move?", drawn, caption, aside)
+    return _figure(_MOVEMENT, drawn, caption, aside)
 
 
 def _pair_columns(
@@ -167,40 +181,43 @@ def _curve(entry: Mapping[str, Any]) -> list[tuple[float, float]]:
 
 
 def _rates_section(report: Mapping[str, Any]) -> str:
-    """Return the error trade-off beside the rates, empty where no labelled pairs were compared."""
+    """Return the error trade-off and the rates, empty where no labelled pairs were compared."""
     measured = mapping(report, "verification")
     if not measured:
         return ""
-    drawn = _det(measured)
+    chart, rates, remarks = _det(measured), _rates(measured), _beneath(measured)
+    parts = [rates, remarks]
+    if chart and len(measured) <= _MOST_BESIDE:
+        parts = [_beside(join([chart, _DET_CAPTION]), join([rates, remarks]))]
+    elif chart:
+        parts = [_beside(chart, join([_DET_CAPTION, remarks])), rates]
     return join(
         [
             '<section class="block" aria-labelledby="rates">',
             '<h3 id="rates">Does it still tell people apart?</h3>',
-            '<div class="beside-chart">' if drawn else "",
-            drawn,
-            f"<div>\n{_rates(measured)}\n{_beneath(measured)}\n</div>",
-            "</div>" if drawn else "",
+            *parts,
             "</section>",
         ]
     )
 
 
+def _beside(left: str, right: str) -> str:
+    return join(
+        ['<div class="beside-chart">', f"<div>{left}</div>", f"<div>{right}</div>", "</div>"]
+    )
+
+
 def _det(measured: Mapping[str, Any]) -> str:
+    """Return the curves with their legend, empty where there are none."""
     curves = {key: _curve(mapping(measured, key)) for key in measured}
     curves = {key: curve for key, curve in curves.items() if curve}
     if not curves:
         return ""
-    legend = _legend(
+    return det_chart(curves) + _legend(
         f'<svg viewBox="0 0 32 12" aria-hidden="true"><path class="line line{k % LINE_STYLES}" '
         f'd="M1 6h30"/></svg>{name(key)}'
         for k, key in enumerate(curves)
     )
-    caption = (
-        "Both errors on labelled pairs, for every threshold: nearer to the lower left is better, "
-        "and curves on one another tell people apart equally well. On the dotted line both errors "
-        "are equal."
-    )
-    return f'<div>\n{det_chart(curves)}{legend}\n<p class="aside">{caption}</p>\n</div>'
 
 
 def _rates(measured: Mapping[str, Any]) -> str:

@@ -63,7 +63,7 @@ def _flow(report: Mapping[str, Any], manifest: Manifest) -> str:
     figures = mapping(report, "figures") or manifest.verdict.figures
     cost = finite(figures.get("multiply_adds"))
     preprocessing = string(report, "preprocessing")
-    trained = " · ".join(text(part) for part in (source.loss, source.trainer) if part)
+    trained = " · ".join(name(part) for part in (source.loss, source.trainer) if part)
     stations = [
         (
             "Crop",
@@ -88,7 +88,7 @@ def _flow(report: Mapping[str, Any], manifest: Manifest) -> str:
 
 def _unbroken(formula: str) -> str:
     """Return ``formula`` with line breaks after its commas only; a hyphen would break it too."""
-    return text(formula).replace("-", MINUS).replace(" ", "\u00a0").replace(",\u00a0", ", ")
+    return name(formula).replace("-", MINUS).replace(" ", "\u00a0").replace(",\u00a0", ", ")
 
 
 def _cost(multiply_adds: float | None, more: bool) -> str:
@@ -250,9 +250,9 @@ def _fact(value: object) -> str:
         return ", ".join(f"{_words(str(key)).lower()} {_fact(item)}" for key, item in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
-    number = finite(value)
-    if number is not None:
-        return count(number) if number == int(number) else compact(number)
+    if isinstance(value, (int, float)):
+        number = finite(value)
+        return count(number) if number is not None and number.is_integer() else compact(number)
     return "" if value is None else name(str(value))
 
 

@@ -72,7 +72,11 @@ def _answer(ranked: Sequence[LayerSensitivity]) -> str:
             f" The worst {len(worst)} of {len(ranked)} layers make {percent(share, 0)} of the sum."
         )
     kept = sum(entry["kept_float"] is True for entry in ranked)
-    return said + (f" {count(kept)} stay in float." if kept else " All of them run in INT8.")
+    return said + (
+        f" {count(kept)} {'stays' if kept == 1 else 'stay'} in float."
+        if kept
+        else " All of them run in INT8."
+    )
 
 
 def _strip(layers: Sequence[LayerSensitivity], highest: float) -> str:
@@ -91,10 +95,15 @@ def _strip(layers: Sequence[LayerSensitivity], highest: float) -> str:
             '<div class="strip">',
             f'<svg viewBox="0 0 {len(layers)} {_STRIP_HEIGHT}" preserveAspectRatio="none" '
             f'aria-hidden="true">{"".join(bars)}</svg>',
-            "<p><span>first layer</span><span>last layer</span></p>",
+            f"<p><span>first layer</span>{_strip_key(layers)}<span>last layer</span></p>",
             "</div>",
         ]
     )
+
+
+def _strip_key(layers: Sequence[LayerSensitivity]) -> str:
+    kept = any(entry["kept_float"] is True for entry in layers)
+    return "<span>outlined: stays in float</span>" if kept else ""
 
 
 def _kind(entry: LayerSensitivity) -> str:

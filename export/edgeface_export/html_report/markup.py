@@ -27,7 +27,7 @@ __all__ = [
 # A narrow space that no line breaks at, a minus as wide as plus, and the sign of multiplication.
 THIN, MINUS, TIMES = "\u202f", "\u2212", "\u00d7"
 UNKNOWN = "not a number"
-_LONGEST_TEXT = 2_000
+_LONGEST_TEXT = 600
 _LONGEST_NAME = 120
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Joiners that Persian and Indic scripts and emoji are written with; they reorder nothing.
@@ -36,7 +36,7 @@ _CODE = re.compile(r"`([^`]+)`")
 _SIZES = ("bytes", "kB", "MB", "GB")
 
 
-def text(value: str, *, longest: int = _LONGEST_TEXT) -> str:
+def text(value: str, longest: int = _LONGEST_TEXT) -> str:
     """Return ``value`` escaped for HTML, with its middle left out where it is too long.
 
     Control and format characters, the overrides of the direction of writing among them, and lone

@@ -57,9 +57,9 @@ def _groups(report: Mapping[str, Any]) -> dict[tuple[int, int], list[Ratio]]:
     """Return the ratios by threads and batch; a group without plain FP32 has none."""
     found: dict[tuple[int, int], list[Speed]] = {}
     for entry in rows(report, "speed", Speed):
-        ms = finite(entry["ms"])
-        if ms is not None and ms > 0:
-            found.setdefault((int(entry["threads"]), int(entry["batch"])), []).append(entry)
+        ms, threads, batch = (finite(entry[key]) for key in ("ms", "threads", "batch"))
+        if ms is not None and ms > 0 and threads is not None and batch is not None:
+            found.setdefault((int(threads), int(batch)), []).append(entry)
     ratios = {key: _ratios(entries) for key, entries in found.items()}
     return {key: entries for key, entries in ratios.items() if entries}
 

@@ -36,7 +36,11 @@ _SEALS = {
     DATA_FREE: '<circle class="broken" cx="48" cy="48" r="42"/><path d="M29 49l13 14 26-31"/>',
     FAILED: '<path d="M31 6h34l25 25v34L65 90H31L6 65V31z"/><path d="M34 34l28 28m0-28L34 62"/>',
 }
-_WORDS = {PASSED: "Passed", DATA_FREE: "Passed, data-free", FAILED: "Failed"}
+_WORDS = {
+    PASSED: "Passed",
+    DATA_FREE: 'Passed, <span class="whole">data-free</span>',
+    FAILED: "Failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ def _likeness(figures: Mapping[str, Any]) -> _Tile | None:
 def _speed(report: Mapping[str, Any], figures: Mapping[str, Any]) -> _Tile | None:
     best = fastest(report)
     if best is not None:
-        return _speed_tile(best.ratio, f"{text(best.artefact)} on {text(best.engine)}")
+        return _speed_tile(best.ratio, f"{name(best.artefact)} on {name(best.engine)}")
     measured = finite(figures.get("int8_speed_ratio"))
     return None if measured is None else _speed_tile(measured, "INT8 on ONNX Runtime")
 
