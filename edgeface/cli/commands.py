@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from edgeface.cli.activation_set_command import activation_set_app
 from edgeface.cli.assets import assets_app
 from edgeface.cli.bench_command import bench
 from edgeface.cli.demo_command import demo
@@ -26,3 +27,4 @@ def register(app: typer.Typer) -> None:
     app.add_typer(assets_app, name="assets")
     app.add_typer(gallery_app, name="gallery")
     app.add_typer(engine_app, name="engine")
+    app.add_typer(activation_set_app, name="activation-set")

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from edgeface.errors import InvalidInputError
 __all__ = ["model_identity", "write_bundle"]
 
 REPORT_NAME = "report.json"
+PAGE_NAME = "report.html"
 
 
 def model_identity(fp32: bytes, contract: Mapping[str, Any]) -> str:
@@ -38,10 +39,12 @@ def write_bundle(
     report: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    page: Callable[[Manifest], str] | None = None,
 ) -> Bundle:
     """Return the bundle written to ``folder``, opened again from disk with every hash checked.
 
-    ``models`` holds the content of each artefact by name. The folder appears in one step, after
+    ``models`` holds the content of each artefact by name; ``page`` makes ``report.html`` from the
+    final manifest. The folder appears in one step, after
     everything in it was written and flushed; what stood there before is kept until then.
 
     Raises:
@@ -54,8 +57,11 @@ def write_bundle(
     try:
         entries = [_write_artefact(work, name, content) for name, content in models.items()]
         text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n"
-        digest = _write(work / REPORT_NAME, text.encode())
-        manifest = replace(manifest, artefacts=tuple(entries), files={REPORT_NAME: digest})
+        files = {REPORT_NAME: _write(work / REPORT_NAME, text.encode())}
+        manifest = replace(manifest, artefacts=tuple(entries), files=files)
+        if page is not None:
+            files = files | {PAGE_NAME: _write(work / PAGE_NAME, page(manifest).encode())}
+            manifest = replace(manifest, files=files)
         _write(work / MANIFEST_NAME, manifest_to_json(manifest).encode())
         work.chmod(0o755)
         Bundle.open(work)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from edgeface._version import __version__
 from edgeface.bundle import Bundle, Manifest, ModelSource, Verdict
@@ -20,15 +19,17 @@ from edgeface_export.architectures.network import Network
 from edgeface_export.architectures.recognition import Recognition, recognise
 from edgeface_export.bundle_writer import model_identity, write_bundle
 from edgeface_export.checkpoints import Checkpoint, read_checkpoint
+from edgeface_export.cpu_gate import make_cpu_artefacts
 from edgeface_export.gates import GateLimits, GateResult, check_gates, figures_of
 from edgeface_export.graph.emit import emit
-from edgeface_export.graph.session import EmbeddingSession
+from edgeface_export.html_report import render_report
 from edgeface_export.int8 import Int8Result, Int8Source, make_int8
 from edgeface_export.parity import measure_parity
 from edgeface_export.probes import synthetic_crops
 from edgeface_export.progress import Progress, no_progress
 from edgeface_export.provisional import provisional_points
 from edgeface_export.quantise import Quantised, QuantiseOptions
+from edgeface_export.report_data import build_report
 
 __all__ = ["CropLoader", "ExportOptions", "ExportResult", "export_checkpoint"]
 
@@ -101,26 +102,31 @@ def export_checkpoint(
     ranging, held_out = _crops(activation_set, network)
     parity = measure_parity(network, fp32, held_out)
     check_gates(parity, None, options.limits)
+    source = Int8Source(network, fp32, ranging, held_out)
     models, int8 = {"fp32": fp32}, None
     if options.int8:
-        int8 = make_int8(
-            Int8Source(network, fp32, ranging, held_out),
-            options=options.quantise,
-            limits=options.limits,
-            progress=progress,
-        )
+        int8 = make_int8(source, options=options.quantise, limits=options.limits, progress=progress)
         models["int8"] = int8.quantised.model
-    figures = None if int8 is None else int8.figures
-    gates = check_gates(parity, figures, options.limits)
-    all_figures = dict(figures_of(parity, figures))
+    cpu = make_cpu_artefacts(source, int8, options=options.quantise, limits=options.limits)
+    models |= cpu.models
+    measured = None if int8 is None else int8.figures
+    gates = check_gates(parity, measured, options.limits)
+    figures = dict(figures_of(parity, measured)) | cpu.figures
     if int8 is not None:
-        all_figures |= _cost_figures(network, int8.quantised)
-        all_figures["int8_speed_ratio"] = _speed_ratio(fp32, models["int8"], held_out[:1])
+        figures |= _cost_figures(network, int8.quantised)
+        figures["int8_speed_ratio"] = figures.pop("int8_qdq_speed_ratio")
     content = {key: model.SerializeToString(deterministic=True) for key, model in models.items()}
-    verdict = _verdict(all_figures, int8)
+    verdict = _verdict(figures, int8, cpu.notes)
     manifest = _manifest(checkpoint, recognition, content, name, verdict)
-    report = _report(recognition, options, all_figures, gates, int8)
-    bundle = write_bundle(Path(output), manifest, content, report, overwrite=options.overwrite)
+    report = build_report(recognition, options.limits, figures, gates, int8)
+    bundle = write_bundle(
+        Path(output),
+        manifest,
+        content,
+        report,
+        overwrite=options.overwrite,
+        page=lambda final: render_report(report, final),
+    )
     return ExportResult(bundle, recognition, gates, report, time.monotonic() - started)
 
 
@@ -159,21 +165,6 @@ def _usable(crops: ImageArray, size: Size) -> ImageArray:
     return crops
 
 
-def _speed_ratio(fp32: onnx.ModelProto, int8: onnx.ModelProto, crop: ImageArray) -> float:
-    """Return how many times faster ``int8`` is on ONNX Runtime here: one thread, one crop, medians.
-
-    The two take turns, so that a busy machine slows both.
-    """
-    sessions = [EmbeddingSession(model, threads=1) for model in (fp32, int8)]
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(25):
-        for session, taken in zip(sessions, times, strict=True):
-            started = time.perf_counter()
-            session.run(crop)
-            taken.append(time.perf_counter() - started)
-    return float(np.median(times[0]) / np.median(times[1]))
-
-
 def _cost_figures(network: Network, quantised: Quantised) -> dict[str, float]:
     costs = network.multiply_adds()
     total = sum(costs.values())
@@ -183,8 +174,8 @@ def _cost_figures(network: Network, quantised: Quantised) -> dict[str, float]:
     }
 
 
-def _verdict(figures: dict[str, float], int8: Int8Result | None) -> Verdict:
-    notes = []
+def _verdict(figures: dict[str, float], int8: Int8Result | None, more: tuple[str, ...]) -> Verdict:
+    notes: list[str] = []
     data_free = int8 is not None and int8.quantised.data_free
     if int8 is not None and data_free:
         notes.append(
@@ -196,7 +187,7 @@ def _verdict(figures: dict[str, float], int8: Int8Result | None) -> Verdict:
         "the operating points are provisional: fit them with `edgeface verify --fit` on people "
         "like those the device will see."
     )
-    return Verdict("passed", data_free, figures, tuple(notes))
+    return Verdict("passed", data_free, figures, (*notes, *more))
 
 
 def _manifest(
@@ -239,25 +230,3 @@ def _manifest(
 def _tools() -> dict[str, str]:
     versions = {package: metadata.version(package) for package in ("onnx", "onnxruntime", "numpy")}
     return {"edgeface": __version__, **versions}
-
-
-def _report(
-    recognition: Recognition,
-    options: ExportOptions,
-    figures: dict[str, float],
-    gates: tuple[GateResult, ...],
-    int8: Int8Result | None,
-) -> dict[str, Any]:
-    network = recognition.network
-    report: dict[str, Any] = {
-        "layout": recognition.layout.name,
-        "preprocessing": str(network.preprocessing),
-        "reasons": list(recognition.reasons),
-        "dropped": {entry.kind: len(entry.names) for entry in recognition.dropped},
-        "figures": figures,
-        "gates": [asdict(gate) for gate in gates],
-        "limits": asdict(options.limits),
-    }
-    if int8 is not None:
-        report["quantised"] = int8.to_dict()
-    return report

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 
-from edgeface.types import ImageArray
+from edgeface.types import FloatArray, ImageArray
 from edgeface_export.architectures.network import Network
 from edgeface_export.gates import GateLimits, QuantiserFigures, compare_embeddings, quantiser_gates
 from edgeface_export.graph.emit import emit
@@ -25,12 +25,20 @@ __all__ = ["Int8Result", "Int8Source", "make_int8"]
 _SENSITIVITY_CROPS = 8
 
 
+_Tried: TypeAlias = tuple[Quantised, QuantiserFigures, FloatArray]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Int8Result:
-    """The INT8 graph that passed, its figures, each layer's sensitivity, and the steps taken."""
+    """The INT8 graph that passed, its figures, each layer's sensitivity, and the steps taken.
+
+    ``before`` and ``after`` are the float and INT8 embeddings of the crops that measured it.
+    """
 
     quantised: Quantised
     figures: QuantiserFigures
+    before: FloatArray
+    after: FloatArray
     sensitivity: tuple[LayerSensitivity, ...]
     steps: tuple[str, ...]
 
@@ -77,15 +85,17 @@ def make_int8(
         GateFailedError: It does not pass with as much in float as the ladder allows.
     """
     first: list[Quantised] = []
+    expected = EmbeddingSession(source.fp32).embed(source.held_out)
 
-    def attempt(kept: frozenset[str]) -> Attempt[tuple[Quantised, QuantiserFigures]]:
+    def attempt(kept: frozenset[str]) -> Attempt[_Tried]:
         wanted = replace(options, keep_float=options.keep_float | kept)
         name = source.fp32.graph.name
         result = quantise(source.network, source.ranging, wanted, name=name, progress=progress)
         first.append(result)
-        figures = _figures(source, result.model)
+        rows = EmbeddingSession(result.model).embed(source.held_out)
+        figures = compare_embeddings(expected, rows, faces=source.ranging is not None)
         failed = [gate.sentence for gate in quantiser_gates(figures, limits) if not gate.passed]
-        return Attempt((result, figures), tuple(failed))
+        return Attempt((result, figures, rows), tuple(failed))
 
     sensitivity: list[LayerSensitivity] = []
 
@@ -96,13 +106,8 @@ def make_int8(
 
     total = sum(source.network.multiply_adds().values())
     climbed = climb(attempt, order, total)
-    quantised, figures = climbed.result
-    return Int8Result(quantised, figures, tuple(order()), climbed.steps)
-
-
-def _figures(source: Int8Source, int8: onnx.ModelProto) -> QuantiserFigures:
-    rows = [EmbeddingSession(model).embed(source.held_out) for model in (source.fp32, int8)]
-    return compare_embeddings(rows[0], rows[1], faces=source.ranging is not None)
+    quantised, figures, rows = climbed.result
+    return Int8Result(quantised, figures, expected, rows, tuple(order()), climbed.steps)
 
 
 def _sensitivity(
