@@ -19,6 +19,7 @@ import numpy as np
 
 from edgeface.backends import open_backend
 from edgeface.backends.base import Backend
+from edgeface.backends.selection import runnable_pairs
 from edgeface.bundle import Bundle
 from edgeface.errors import BackendError
 from edgeface.pipeline import Recognizer
@@ -78,15 +79,21 @@ def bench_engines(
     batches: Sequence[int] = (1, 8),
     rounds: int = 30,
 ) -> list[EngineFigures]:
-    """Return the figures of every combination, measured in turns over ``rounds`` rounds.
+    """Return the figures of every installed engine and artefact, in turns over ``rounds`` rounds.
+
+    ``artefacts`` names those to measure, by default all.
 
     Raises:
         BackendError: An engine cannot run an artefact.
+        MissingDependencyError: No engine is installed.
     """
-    names = list(artefacts) or [entry.name for entry in bundle.manifest.artefacts]
+    pairs = [pair for pair in runnable_pairs(bundle) if not artefacts or pair[1] in artefacts]
     figures = []
     for count in threads:
-        backends = [open_backend(bundle, artefact=name, threads=count) for name in names]
+        backends = [
+            open_backend(bundle, backend=engine, artefact=name, threads=count)
+            for engine, name in pairs
+        ]
         try:
             for batch in batches:
                 crops = _noise(bundle, batch)

@@ -58,3 +58,14 @@ def real_crops(test_data: Path) -> dict[str, ImageArray]:
         )
         for template in ALIGNMENT_TEMPLATES
     }
+
+
+@pytest.fixture(autouse=True)
+def _own_choice_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep what `auto` measures in tests out of the user's cache."""
+    from edgeface.backends import selection
+
+    folder = tmp_path_factory.getbasetemp() / "choices"
+    monkeypatch.setattr(selection, "cache_folder", lambda part: folder / part)

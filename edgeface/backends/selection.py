@@ -31,7 +31,7 @@ from edgeface.errors import BackendError, InvalidInputError, MissingDependencyEr
 from edgeface.folders import cache_folder
 from edgeface.types import ImageArray
 
-__all__ = ["ENGINES", "Choice", "Engine", "Opener", "choose", "probe_crops"]
+__all__ = ["ENGINES", "Choice", "Engine", "Opener", "choose", "probe_crops", "runnable_pairs"]
 
 T = TypeVar("T")
 Opener: TypeAlias = Callable[[Bundle, str, str, int | None], Backend]
@@ -127,6 +127,15 @@ def probe_crops(bundle: Bundle, count: int = 1) -> ImageArray:
     size = bundle.manifest.crop_size
     shape = (count, size.height_px, size.width_px, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def runnable_pairs(bundle: Bundle) -> list[tuple[str, str]]:
+    """Return every (engine, artefact) of ``bundle`` that ``auto`` chooses among on this machine.
+
+    Raises:
+        MissingDependencyError: No engine is installed.
+    """
+    return _pairs(bundle, "auto", "auto")
 
 
 def _pairs(bundle: Bundle, backend: str, artefact: str) -> list[tuple[str, str]]:

@@ -24,6 +24,8 @@ from edgeface_export.synthetic_faces import (
 RECIPE = Path("calibration/recipes/synthetic_faces")
 WHOLE, NARROW = Size(112, 112), Size(96, 112)
 MOST_BYTES = 1_500_000
+COUNT = 256
+PIXELS_SHA256 = "7fefecdf672cdf95ba52f1d3fa44d6a9f6c5cd4dc16c53ea66a8f6f1d4ea0797"
 
 
 def content() -> bytes:

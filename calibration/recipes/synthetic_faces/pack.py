@@ -1,6 +1,6 @@
 """Packs the pictures of ``invert.py`` into the file that the export carries.
 
-    python pack.py PICTURES.npy OUTPUT.bin [--luma-step 8] [--chroma-step 12]
+    python pack.py PICTURES.npy OUTPUT.bin [--luma-step 4] [--chroma-step 6]
 
 The format and its reader are `edgeface_export.synthetic_faces`; this is its other direction. It
 writes what the packing changed, and the SHA-256 that belongs into that module.
@@ -58,8 +58,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--luma-step", type=int, default=8)
-    parser.add_argument("--chroma-step", type=int, default=12)
+    parser.add_argument("--luma-step", type=int, default=4)
+    parser.add_argument("--chroma-step", type=int, default=6)
     arguments = parser.parse_args()
     pictures = np.load(arguments.pictures, allow_pickle=False)
     content = pack(pictures, arguments.luma_step, arguments.chroma_step)
