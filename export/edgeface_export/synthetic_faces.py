@@ -41,8 +41,9 @@ MAGIC = b"EFSYNTH1"
 HEADER = struct.Struct("<8sHHH")
 SIDE_PX, BLOCK_PX = 112, 8
 _BASIS_BITS = 13
-_PLANES = 3
+_CHANNELS = 3
 _CHUNK = 32
+"""Pictures decoded at a time, which bounds the memory."""
 _Integers = npt.NDArray[np.int64]
 
 
@@ -96,11 +97,11 @@ def decode(content: bytes) -> ImageArray:
     values = _int16(body)
     luma = _coefficients(values[:luma_values], count, SIDE_PX) * steps(luma_step)
     chroma = _coefficients(values[luma_values:], 2 * count, SIDE_PX // 2) * steps(chroma_step)
-    parts = [
-        _pictures(luma[k : k + _CHUNK], chroma[2 * k : 2 * (k + _CHUNK)])
-        for k in range(0, count, _CHUNK)
-    ]
-    return np.concatenate(parts)
+    pictures = np.empty((count, SIDE_PX, SIDE_PX, _CHANNELS), np.uint8)
+    for first in range(0, count, _CHUNK):
+        last = first + _CHUNK
+        pictures[first:last] = _pictures(luma[first:last], chroma[2 * first : 2 * last])
+    return pictures
 
 
 def cosine_basis() -> _Integers:
