@@ -15,6 +15,8 @@ ROOTS = {"edgeface": ".", "edgeface_export": "export", "edgeface_calibration": "
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_TRACKED_BYTES = 600_000
+# Data that the package ships on purpose, and how large it may be.
+SHIPPED_DATA_BYTES = {"export/edgeface_export/data/synthetic_faces.bin": 1_500_000}
 
 # Ways to run what a file says, and to trust what a network says. Written in halves, so that this
 # file does not hold them.
@@ -110,9 +112,19 @@ def test_no_function_is_longer_than_it_may_be(repository: Path) -> None:
     assert long == {}
 
 
+def _inside(path: Path) -> str:
+    """The path inside the repository."""
+    return path.resolve().relative_to(Path(__file__).resolve().parents[2]).as_posix()
+
+
 def test_no_large_file_is_tracked(tracked: list[Path]) -> None:
     assert tracked
-    assert [path.name for path in tracked if path.stat().st_size > MAX_TRACKED_BYTES] == []
+    too_large = [
+        path.as_posix()
+        for path in tracked
+        if path.stat().st_size > SHIPPED_DATA_BYTES.get(_inside(path), MAX_TRACKED_BYTES)
+    ]
+    assert too_large == []
 
 
 def test_no_weights_are_tracked(tracked: list[Path]) -> None:
