@@ -49,7 +49,9 @@ def test_embedding_beside_the_public_naive_int8(
     result = export_checkpoint(source, tmp_path / "m.edgeface", options=ExportOptions(int8=True))
     bundle = Bundle.open(result.bundle.path)
     crop = np.random.default_rng(0).integers(0, 256, (1, 112, 96, 3), dtype=np.uint8)
-    fp32, int8 = (open_backend(bundle, artefact=name, threads=1) for name in ("fp32", "int8"))
+    fp32, int8 = (
+        open_backend(bundle, backend="ort", artefact=name, threads=1) for name in ("fp32", "int8")
+    )
     naive = peer(test_data / "models" / "peers" / "naive-int8-mobilefacenet-112x96.onnx")
     ms = medians_ms(
         {
