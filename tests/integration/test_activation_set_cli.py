@@ -42,11 +42,16 @@ def run(*arguments: object) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
+def need_detector() -> None:
+    """Skip where the model files of the detector and the landmarker are not at hand."""
+    if "missing" in {asset_state(name).state for name in NEEDED}:
+        pytest.skip("the detector's model files are not at hand: edgeface assets fetch")
+
+
 @pytest.fixture(scope="module")
 def photos(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """115 photos of the press, each of another person, under their names."""
-    if "missing" in {asset_state(name).state for name in NEEDED}:
-        pytest.skip("the detector's model files are not at hand: edgeface assets fetch")
+    need_detector()
     folder = tmp_path_factory.mktemp("photos")
     for path in sorted((test_data / "data" / "lfw" / "extra").glob("*/*_0001.jpg"))[:115]:
         (folder / path.name).write_bytes(path.read_bytes())
@@ -129,6 +134,7 @@ def test_a_set_without_a_name_goes_where_export_finds_it(
 
 @pytest.mark.parametrize("what", ["noise", "blank", "no face"])
 def test_pictures_without_faces_are_refused(tmp_path: Path, what: str) -> None:
+    need_detector()
     folder = tmp_path / "pictures"
     folder.mkdir()
     rng = np.random.default_rng(0)
