@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType, TracebackType
-from typing import Protocol
+from typing import Literal, Protocol
 
+from edgeface.camera.monitor import MonitorOptions
 from edgeface.errors import InvalidInputError, MissingDependencyError
 from edgeface.types import Frame, Size
 
-__all__ = ["FrameSource", "SourceOptions", "load_opencv"]
+__all__ = ["FrameSource", "SourceOptions", "load_opencv", "require_opencv"]
 
 MAX_PIXELS = 64 << 20
 """No frame above 64 Mpx is decoded: 8K video has 33 Mpx, a large phone camera 50."""
@@ -75,20 +77,35 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """How live sources are opened and watched; files take no options.
+    """How sources are opened and watched.
 
-    ``open_timeout_s``: until the first frame; 10 s, because USB cameras need up to 5 s and RTSP
-    waits for a key frame. ``read_timeout_s``: between two frames; 5 s is far above the slowest
-    useful frame rate. ``max_retries``: how often in a row a failed stream is opened again before
-    it is given up, ``retry_delay_s`` apart. ``size`` is asked of a webcam, which may answer with
-    another.
+    Of live sources: ``open_timeout_s`` until the first frame; 10 s, because USB cameras need up
+    to 5 s and RTSP waits for a key frame. ``read_timeout_s`` between two frames; then the reader
+    is killed and the source opened again, so that a camera below 1 frame per second needs more.
+    ``max_retries``: how often in a row it is opened again before it is given up, None for ever;
+    ``retry_delay_s`` before the first, doubled for each until ``max_retry_delay_s``.
+    ``must_open``: a source that cannot be opened at first is an error; otherwise it is tried
+    again like any other. ``max_pixels`` of a frame; 4K has 8.8 million. ``monitor``: when the
+    conditions of its picture are said. ``transport`` of RTSP: "tcp" or "udp". ``size`` is asked
+    of a webcam or CSI camera, which may answer with another. ``allow_virtual``: a camera that is
+    made by a program is accepted.
+
+    Of video files: ``real_time`` plays at the recorded speed; frames that are not fetched in time
+    are dropped.
     """
 
     open_timeout_s: float = 10.0
-    read_timeout_s: float = 5.0
-    max_retries: int = 3
-    retry_delay_s: float = 1.0
+    read_timeout_s: float = 1.5
+    max_retries: int | None = None
+    retry_delay_s: float = 0.25
+    max_retry_delay_s: float = 2.0
+    must_open: bool = True
+    max_pixels: int = 16 << 20
+    monitor: MonitorOptions = field(default_factory=MonitorOptions)
+    transport: Literal["tcp", "udp"] = "tcp"
     size: Size | None = None
+    allow_virtual: bool = False
+    real_time: bool = False
 
     def __post_init__(self) -> None:
         if not (0.0 < self.open_timeout_s < 3600.0 and 0.0 < self.read_timeout_s < 3600.0):
@@ -96,11 +113,29 @@ class SourceOptions:
                 "timeouts must be above 0 and below an hour, got "
                 f"{self.open_timeout_s} and {self.read_timeout_s} s"
             )
-        if self.max_retries < 0 or not 0.0 <= self.retry_delay_s < 3600.0:
+        if self.max_retries is not None and self.max_retries < 0:
             raise InvalidInputError(
-                "max_retries must be at least 0 and retry_delay_s in 0..3600, got "
-                f"{self.max_retries} and {self.retry_delay_s}"
+                f"max_retries must be at least 0, or None for ever, got {self.max_retries}"
             )
+        if not 0.0 <= self.retry_delay_s <= 3600.0 or not 0.0 <= self.max_retry_delay_s <= 3600.0:
+            raise InvalidInputError(
+                "retry_delay_s and max_retry_delay_s must be in 0..3600, got "
+                f"{self.retry_delay_s} and {self.max_retry_delay_s}"
+            )
+        if not 0 < self.max_pixels <= MAX_PIXELS:
+            raise InvalidInputError(f"max_pixels must be in 1..{MAX_PIXELS}, got {self.max_pixels}")
+        if self.transport not in ("tcp", "udp"):
+            raise InvalidInputError(f"transport must be tcp or udp, got {self.transport!r}")
+
+
+def require_opencv() -> None:
+    """Return if OpenCV is installed, without loading it.
+
+    Raises:
+        MissingDependencyError: It is not.
+    """
+    if importlib.util.find_spec("cv2") is None:
+        raise MissingDependencyError("opencv-contrib-python", extra="cpu")
 
 
 @functools.cache

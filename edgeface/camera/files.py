@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,10 +25,9 @@ _ASSUMED_FPS = 25.0
 class _FileSource:
     """What recorded sources share."""
 
-    is_live = False
-
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_live = False
         self.skipped = 0
         self._closed = False
 
@@ -104,10 +104,24 @@ class ImageSource(_FileSource):
 
 
 class VideoFileSource(_FileSource):
-    """The frames of a video file; a file that was cut short ends with what can be read."""
+    """The frames of a video file; a file that was cut short ends with what can be read.
 
-    def __init__(self, path: Path) -> None:
+    In ``real_time`` a frame comes when it is due, and one whose successor is due is dropped: the
+    file behaves as a camera does. Otherwise every frame comes, as fast as it is fetched.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        real_time: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(path.name)
+        self.is_live = real_time
+        self._clock = clock
+        self._ended = threading.Event()
+        self._started_s: float | None = None
         self._path = path
         self._lock = threading.Lock()
         self._capture = _open_video(path)
@@ -121,6 +135,7 @@ class VideoFileSource(_FileSource):
     def close(self) -> None:
         """Free the source; may be called twice."""
         super().close()
+        self._ended.set()
         with self._lock:
             self._capture.release()
 
@@ -129,11 +144,21 @@ class VideoFileSource(_FileSource):
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self._read()) is not None:
-            yield frame
+            if not self.is_live or self._is_due(frame):
+                yield frame
         if self._index == 0 and not self._closed:
             raise CameraError(
                 f"{self._path} holds no frame that can be decoded; play it, or convert it to MP4"
             )
+
+    def _is_due(self, frame: Frame) -> bool:
+        """Wait until ``frame`` is due; return False when its successor is due already."""
+        if self._started_s is None:
+            self._started_s = self._clock() - frame.timestamp_s
+        left_s = self._started_s + frame.timestamp_s - self._clock()
+        if left_s > 0 and self._ended.wait(left_s):
+            return False
+        return left_s > -1.0 / (self.fps or _ASSUMED_FPS)
 
     def _read(self) -> Frame | None:
         cv2 = load_opencv()

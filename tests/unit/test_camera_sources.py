@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 from edgeface.camera import (
     AnnotatedVideoWriter,
     FrameSource,
+    SourceOptions,
     open_source,
 )
+from edgeface.camera.files import VideoFileSource
 from edgeface.camera.video_header import is_video
 from edgeface.errors import CameraError, InvalidInputError
 from edgeface.types import ImageArray, Size
@@ -93,6 +97,42 @@ def test_a_closed_video_ends(tmp_path: Path) -> None:
     source.close()
     assert seen == 1
     assert list(source) == []
+
+
+def test_a_video_in_real_time_drops_what_is_not_fetched_in_time(tmp_path: Path) -> None:
+    path = save_video(tmp_path / "clip.mp4", 10)
+    now_s = 100.0
+
+    with VideoFileSource(path, real_time=True, clock=lambda: now_s) as source:
+        assert source.is_live
+        seen = []
+        for frame in source:
+            seen.append(frame.index)
+            # Each frame takes as long as 2.7 of them last.
+            now_s += 0.27
+    assert seen == [0, 2, 5, 8]
+
+
+def test_a_video_in_real_time_comes_at_its_own_speed(tmp_path: Path) -> None:
+    path = save_video(tmp_path / "clip.mp4", 4)
+    started_s = time.monotonic()
+    with open_source(path, options=SourceOptions(real_time=True)) as source:
+        assert next(iter(source)).index == 0
+        assert list(source)[-1].index == 3
+    assert time.monotonic() - started_s >= 0.25
+
+
+def test_a_video_in_real_time_ends_when_it_is_closed(tmp_path: Path) -> None:
+    writer_fps = 0.1
+    path = tmp_path / "slow.mp4"
+    with AnnotatedVideoWriter(path, writer_fps) as writer:
+        for value in range(3):
+            writer.write(np.full((48, 64, 3), 50 * value, np.uint8))
+    source = VideoFileSource(path, real_time=True)
+    timer = threading.Timer(0.1, source.close)
+    timer.start()
+    assert len(list(source)) == 1
+    timer.join()
 
 
 def save_avi(path: Path, count: int) -> bytes:

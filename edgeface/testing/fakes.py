@@ -1,7 +1,4 @@
-"""Fakes at the seams, for tests of what is built on edgeface.
-
-Each takes the place of one outside thing, does what a script says, and keeps what it was asked.
-"""
+"""Fakes at the seams: each takes the place of one outside thing and keeps what it was asked."""
 
 from __future__ import annotations
 
