@@ -27,7 +27,10 @@ from edgeface.errors import (
     EnrolmentError,
     GalleryError,
     GalleryFormatError,
+    GalleryIntegrityError,
+    GalleryKeyError,
     GalleryModelError,
+    GalleryRollbackError,
     GateFailedError,
     InvalidInputError,
     MissingDependencyError,
@@ -59,6 +62,7 @@ from edgeface.types import (
 
 if TYPE_CHECKING:
     from edgeface.bundle import Bundle
+    from edgeface.default_model import default_bundle
     from edgeface.pipeline import EnrolmentReport, FrameResult, Recognizer, RecognizerOptions
 
 __all__ = [
@@ -89,7 +93,10 @@ __all__ = [
     "FrameResult",
     "GalleryError",
     "GalleryFormatError",
+    "GalleryIntegrityError",
+    "GalleryKeyError",
     "GalleryModelError",
+    "GalleryRollbackError",
     "GateFailedError",
     "IdentificationResult",
     "InvalidInputError",
@@ -110,6 +117,7 @@ __all__ = [
     "UnsafeCheckpointError",
     "UnsupportedCheckpointError",
     "__version__",
+    "default_bundle",
 ]
 
 _LAZY = {
@@ -118,6 +126,7 @@ _LAZY = {
     "FrameResult": "edgeface.pipeline",
     "Recognizer": "edgeface.pipeline",
     "RecognizerOptions": "edgeface.pipeline",
+    "default_bundle": "edgeface.default_model",
 }
 
 

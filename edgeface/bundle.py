@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgeface.errors import BundleFormatError, BundleIntegrityError, OperatingPointError
@@ -33,11 +34,13 @@ __all__ = [
     "SCHEMA_VERSION",
     "Artefact",
     "Bundle",
+    "BundleFolder",
     "Manifest",
     "ModelSource",
     "Verdict",
     "manifest_from_json",
     "manifest_to_json",
+    "read_manifest_text",
     "sha256_of",
 ]
 
@@ -56,36 +59,35 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-class Bundle:
-    """An opened bundle: its manifest, and its files after their hashes were checked."""
+def read_manifest_text(folder: Path) -> str:
+    """Return the text of the manifest in the bundle ``folder``.
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    Raises:
+        BundleFormatError: The folder or its manifest is missing, too large or not text.
+        BundleIntegrityError: The manifest is a link.
+    """
+    if not folder.is_dir():
+        raise BundleFormatError(
+            f"no bundle at {folder}: a bundle is a folder made by `edgeface export`"
+        )
+    path = _checked_path(folder, MANIFEST_NAME)
+    if path.stat().st_size > _MAX_MANIFEST_BYTES:
+        raise BundleFormatError(f"{path} is larger than {_MAX_MANIFEST_BYTES} bytes")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as exc:
+        raise BundleFormatError(f"{path} is not UTF-8 text") from exc
+
+
+class BundleFolder:
+    """The files of a bundle, checked against the hashes that its manifest lists."""
+
+    def __init__(
+        self, path: Path, artefacts: tuple[Artefact, ...], files: Mapping[str, str]
+    ) -> None:
         self.path = path
-        self.manifest = manifest
-
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
-        """Return the bundle in folder ``path``, with every listed file checked.
-
-        Raises:
-            BundleFormatError: The folder or its manifest is missing or malformed.
-            BundleIntegrityError: A file is missing, changed, a link, or outside the folder.
-        """
-        folder = Path(path)
-        if not folder.is_dir():
-            raise BundleFormatError(
-                f"no bundle at {folder}: a bundle is a folder made by `edgeface export`"
-            )
-        manifest_path = _checked_path(folder, MANIFEST_NAME)
-        if manifest_path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BundleFormatError(f"{manifest_path} is larger than {_MAX_MANIFEST_BYTES} bytes")
-        try:
-            text = manifest_path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as exc:
-            raise BundleFormatError(f"{manifest_path} is not UTF-8 text") from exc
-        bundle = cls(folder, manifest_from_json(text, where=str(manifest_path)))
-        bundle.verify()
-        return bundle
+        self._artefacts = artefacts
+        self._files = files
 
     def verify(self) -> None:
         """Check every listed file again.
@@ -94,8 +96,8 @@ class Bundle:
             BundleIntegrityError: A file is missing, changed, a link, or outside the folder.
         """
         # Pairs, not a mapping: a file that is listed twice must have both of its hashes.
-        expected = {(entry.file, entry.sha256) for entry in self.manifest.artefacts}
-        expected.update(self.manifest.files.items())
+        expected = {(entry.file, entry.sha256) for entry in self._artefacts}
+        expected.update(self._files.items())
         for name, digest in sorted(expected):
             path = _checked_path(self.path, name)
             found = sha256_of(path)
@@ -113,10 +115,10 @@ class Bundle:
         Raises:
             BundleFormatError: The bundle has no such artefact.
         """
-        for entry in self.manifest.artefacts:
+        for entry in self._artefacts:
             if entry.name == name:
                 return entry
-        known = ", ".join(entry.name for entry in self.manifest.artefacts)
+        known = ", ".join(entry.name for entry in self._artefacts)
         raise BundleFormatError(f"{self.path} has no artefact {name!r}, choose one of {known}")
 
     def read(self, name: str) -> bytes:
@@ -134,6 +136,29 @@ class Bundle:
             )
         refuse_external_data(content, where=str(self.path / entry.file))
         return content
+
+
+class Bundle(BundleFolder):
+    """An opened bundle: its manifest, and its files after their hashes were checked."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        super().__init__(path, manifest.artefacts, manifest.files)
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Return the bundle in folder ``path``, with every listed file checked.
+
+        Raises:
+            BundleFormatError: The folder or its manifest is missing or malformed, or the bundle
+                is not one for recognition.
+            BundleIntegrityError: A file is missing, changed, a link, or outside the folder.
+        """
+        folder = Path(path)
+        text = read_manifest_text(folder)
+        bundle = cls(folder, manifest_from_json(text, where=str(folder / MANIFEST_NAME)))
+        bundle.verify()
+        return bundle
 
     def operating_point(self, artefact: str, *, target_fmr: float) -> OperatingPoint:
         """Return the point of ``artefact`` with the largest FMR that is at most ``target_fmr``.

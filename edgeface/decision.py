@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeface.errors import InvalidInputError
-from edgeface.types import Candidate, IdentificationResult, OperatingPoint, Outcome
+from edgeface.types import Candidate, Evidence, IdentificationResult, OperatingPoint, Outcome
 
 __all__ = ["DEFAULT_MARGIN", "DecisionOptions", "TrackDecider", "decide"]
 
@@ -110,6 +110,7 @@ class TrackDecider:
         self._compared: deque[IdentificationResult] = deque(maxlen=self._options.window)
         self._named: str | None = None
         self._result: IdentificationResult | None = None
+        self._rejected = 0
 
     @property
     def result(self) -> IdentificationResult | None:
@@ -123,14 +124,26 @@ class TrackDecider:
         None while some were, but too few to say anything. Then ``KNOWN`` when enough frames
         name one subject, more than name any other and no fewer than cannot tell; ``AMBIGUOUS``
         when enough frames name somebody without such a subject; else ``UNKNOWN``.
-        ``frames_used`` counts the compared frames.
+        ``frames_used`` counts the compared frames, ``evidence`` says more.
         """
         if frame_result.outcome is not Outcome.REJECTED:
             self._compared.append(frame_result)
+            self._rejected = 0
             self._result = self._decide()
-        elif not self._compared:
-            self._result = frame_result
+            return self._result
+        self._rejected += 1
+        if not self._compared:
+            self._result = replace(frame_result, evidence=Evidence(0, self._rejected))
+        elif self._result is not None:
+            self._result = replace(self._result, evidence=self._evidence(self._result))
         return self._result
+
+    def reset(self) -> None:
+        """Forget everything: the track shows somebody else now."""
+        self._compared.clear()
+        self._named = None
+        self._result = None
+        self._rejected = 0
 
     def _decide(self) -> IdentificationResult | None:
         if len(self._compared) < self._options.min_frames:
@@ -160,12 +173,24 @@ class TrackDecider:
         frames = [entry for entry in self._compared if subject is None or _vote(entry) == subject]
         best = max(frames, key=_finite_score)
         score = _finite_score(best)
-        return IdentificationResult(
+        result = IdentificationResult(
             outcome,
             subject,
             score if math.isfinite(score) else None,
             best.candidates,
             frames_used=len(self._compared),
+        )
+        return replace(result, evidence=self._evidence(result))
+
+    def _evidence(self, result: IdentificationResult) -> Evidence:
+        votes = Counter(name for entry in self._compared if (name := _vote(entry)) is not None)
+        ranked = _rank(result.candidates)
+        return Evidence(
+            compared=len(self._compared),
+            rejected=self._rejected,
+            votes=tuple(sorted(votes.items(), key=lambda item: (-item[1], item[0]))),
+            unsure=sum(entry.outcome is Outcome.AMBIGUOUS for entry in self._compared),
+            margin=ranked[0].score - ranked[1].score if len(ranked) > 1 else None,
         )
 
 

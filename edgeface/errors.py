@@ -22,6 +22,9 @@ EdgefaceError
 ├── EnrolmentError              the images given do not make a reference; carries the reasons
 └── GalleryError                the gallery cannot do what was asked
     ├── GalleryFormatError      not a gallery, damaged, or of an unknown schema
+    │   └── GalleryIntegrityError   a row or the file was changed, moved, or put back
+    │       └── GalleryRollbackError    the whole file is an older copy
+    ├── GalleryKeyError         the key is missing, wrong, or cannot be kept safely
     ├── GalleryModelError       the gallery belongs to another model
     ├── SubjectExistsError
     └── SubjectNotFoundError
@@ -49,7 +52,10 @@ __all__ = [
     "EnrolmentError",
     "GalleryError",
     "GalleryFormatError",
+    "GalleryIntegrityError",
+    "GalleryKeyError",
     "GalleryModelError",
+    "GalleryRollbackError",
     "GateFailedError",
     "InvalidInputError",
     "MissingDependencyError",
@@ -166,6 +172,18 @@ class GalleryError(EdgefaceError):
 
 class GalleryFormatError(GalleryError):
     """The file is not a gallery, is damaged, or has a schema that this release does not know."""
+
+
+class GalleryIntegrityError(GalleryFormatError):
+    """A row of the gallery was changed, moved, removed, or is an earlier one put back."""
+
+
+class GalleryRollbackError(GalleryIntegrityError):
+    """The whole gallery file is older than the one this machine wrote last."""
+
+
+class GalleryKeyError(GalleryError):
+    """The key of the gallery is missing or wrong, or there is no protected place for a new one."""
 
 
 class GalleryModelError(GalleryError):

@@ -20,17 +20,22 @@ from edgeface.types import OperatingPoint, Size
 
 __all__ = [
     "MANIFEST_NAME",
+    "PAD_TASK",
+    "RECOGNITION_TASK",
     "SCHEMA_VERSION",
     "Artefact",
     "Manifest",
     "ModelSource",
+    "PadManifest",
     "Verdict",
     "manifest_from_json",
     "manifest_to_json",
+    "pad_manifest_from_json",
 ]
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+RECOGNITION_TASK, PAD_TASK = "recognition", "presentation-attack-detection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,43 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    task: str = RECOGNITION_TASK
 
 
-def manifest_to_json(manifest: Manifest) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PadManifest:
+    """The contract of a bundle for presentation attack detection.
+
+    The artefacts take (n, crop height, crop width, 3) uint8 RGB crops and return (n, number of
+    classes) float32 rows of probabilities, in the order of ``classes``, of which number
+    ``bona_fide_class`` (from 0) is the face that is there in person. A crop shows ``box_scale``
+    times the width and height of the face's box; see :mod:`edgeface.pad.crop`.
+    """
+
+    model_id: str
+    name: str
+    crop_size: Size
+    box_scale: float
+    classes: tuple[str, ...]
+    bona_fide_class: int
+    source: ModelSource
+    artefacts: tuple[Artefact, ...]
+    verdict: Verdict
+    files: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    task: str = PAD_TASK
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) < max(2, len(self.classes)):
+            raise InvalidInputError(f"classes must be two or more that differ, got {self.classes}")
+        if not 0 <= self.bona_fide_class < len(self.classes):
+            raise InvalidInputError(
+                f"bona_fide_class must number one of {self.classes}, got {self.bona_fide_class}"
+            )
+
+
+def manifest_to_json(manifest: Manifest | PadManifest) -> str:
     """Return ``manifest`` as JSON text with sorted keys."""
     return json.dumps(asdict(manifest), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
@@ -105,9 +144,24 @@ def manifest_from_json(text: str, *, where: str = MANIFEST_NAME) -> Manifest:
 
     Raises:
         BundleFormatError: Not JSON, a field missing, unknown, of the wrong type or out of its
-            range, or a schema version that this release does not know. ``where`` names the file
-            in the message.
+            range, a schema version that this release does not know, or a bundle for another task.
+            ``where`` names the file in the message.
     """
+    manifest: Manifest = _read(Manifest, text, RECOGNITION_TASK, where)
+    return manifest
+
+
+def pad_manifest_from_json(text: str, *, where: str = MANIFEST_NAME) -> PadManifest:
+    """Return the manifest for presentation attack detection written in ``text``.
+
+    Raises:
+        BundleFormatError: As for :func:`manifest_from_json`.
+    """
+    manifest: PadManifest = _read(PadManifest, text, PAD_TASK, where)
+    return manifest
+
+
+def _read(kind: type[Any], text: str, task: str, where: str) -> Any:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as exc:
@@ -120,12 +174,23 @@ def manifest_from_json(text: str, *, where: str = MANIFEST_NAME) -> Manifest:
             f"{where} has schema version {version!r}, this release reads {SCHEMA_VERSION}; "
             "export the model again or install a matching edgeface"
         )
+    # Bundles of earlier releases do not name their task: it was always recognition.
+    found = data.get("task", RECOGNITION_TASK)
+    if found != task:
+        raise BundleFormatError(
+            f"{where} is of a bundle for {str(found)[:80]!r}, wanted one for {task!r}; "
+            f"{_OPENED_BY.get(str(found), 'export the model again')}"
+        )
     try:
-        manifest: Manifest = _object(Manifest)(data, "manifest")
+        return _object(kind)(data, "manifest")
     except InvalidInputError as exc:
         raise BundleFormatError(f"{where} is not a valid manifest: {exc}") from exc
-    return manifest
 
+
+_OPENED_BY = {
+    PAD_TASK: "use it with `edgeface pad` or edgeface.pad.PadBundle",
+    RECOGNITION_TASK: "use it with edgeface.Recognizer or edgeface.Bundle",
+}
 
 # A reader takes a value and its path in the manifest; it returns what the field holds, or raises
 # InvalidInputError with the path.
@@ -264,6 +329,12 @@ _FIELDS: dict[type[Any], dict[str, _Reader]] = {
         "n_mated": _COUNT,
         "n_non_mated": _COUNT,
         "provisional": _FLAG,
+        "target_fpir": _optional(_number(0.0, 1.0)),
+        "gallery_size": _optional(_COUNT),
+        "fpir_low": _optional(_number(0.0, 1.0)),
+        "fpir_high": _optional(_number(0.0, 1.0)),
+        "fnir": _optional(_number(0.0, 1.0)),
+        "extrapolated": _FLAG,
     },
     Manifest: {
         "model_id": _NAME,
@@ -279,5 +350,22 @@ _FIELDS: dict[type[Any], dict[str, _Reader]] = {
         "files": _mapping_of(_SHA256),
         "tools": _mapping_of(_TEXT),
         "schema_version": _whole(SCHEMA_VERSION, SCHEMA_VERSION),
+        "task": _only(RECOGNITION_TASK),
+    },
+    PadManifest: {
+        "model_id": _NAME,
+        "name": _NAME,
+        "crop_size": _object(Size),
+        # The published nets take 1, 2.7 and 4 times the box.
+        "box_scale": _number(0.1, 100.0),
+        "classes": _list_of(_NAME),
+        "bona_fide_class": _COUNT,
+        "source": _object(ModelSource),
+        "artefacts": _artefacts,
+        "verdict": _object(Verdict),
+        "files": _mapping_of(_SHA256),
+        "tools": _mapping_of(_TEXT),
+        "schema_version": _whole(SCHEMA_VERSION, SCHEMA_VERSION),
+        "task": _only(PAD_TASK),
     },
 }

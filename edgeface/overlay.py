@@ -39,7 +39,15 @@ REASON_TEXT: Mapping[RejectionReason, str] = MappingProxyType(
         RejectionReason.TURNED_AWAY: "turned away",
         RejectionReason.TILTED: "head tilted",
         RejectionReason.OUTSIDE_FRAME: "partly outside",
+        RejectionReason.TOO_CLOSE: "too close",
+        RejectionReason.EYES_CLOSED: "eyes closed",
+        RejectionReason.MOUTH_OPEN: "mouth open",
+        RejectionReason.UNEVEN_LIGHT: "uneven light",
+        RejectionReason.LOW_CONTRAST: "low contrast",
+        RejectionReason.UNNATURAL_COLOUR: "odd colours",
+        RejectionReason.LOW_QUALITY: "poor picture",
         RejectionReason.EMBEDDING_INVALID: "no usable result",
+        RejectionReason.NOT_COMPARED: "...",
     }
 )
 """What a picture says for each reason; pass another mapping to :func:`draw` to change it."""

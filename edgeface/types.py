@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeface._arrays import FloatArray, ImageArray, read_only, require_finite, require_image
 from edgeface._geometry import BoundingBox, Size
+from edgeface._quality_words import QualityMeasure, QualityReport, RejectionReason
 from edgeface.errors import InvalidInputError
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Candidate",
     "Event",
     "EventKind",
+    "Evidence",
     "FaceDetection",
     "FaceLandmarks",
     "FloatArray",
@@ -38,6 +40,7 @@ __all__ = [
     "RejectionReason",
     "Size",
     "Template",
+    "Visit",
     "read_only",
 ]
 
@@ -96,6 +99,8 @@ class FaceLandmarks:
     degrees and 0 for a frontal face: ``yaw_deg`` positive when the face turns to the right of the
     image, ``pitch_deg`` positive when it looks up, ``roll_deg`` positive when it is rotated
     clockwise as seen. ``blendshapes`` are MediaPipe's expression coefficients in 0..1, or empty.
+    ``mesh_px`` is (478, 2) float32 x, y in frame pixels in the order of MediaPipe's face mesh, or
+    (0, 2) from a finder that has only the five points.
     """
 
     points_px: FloatArray
@@ -103,12 +108,16 @@ class FaceLandmarks:
     pitch_deg: float = 0.0
     roll_deg: float = 0.0
     blendshapes: Mapping[str, float] = field(default_factory=dict)
+    mesh_px: FloatArray = field(default_factory=lambda: np.empty((0, 2), np.float32))
 
     def __post_init__(self) -> None:
         points = require_finite("FaceLandmarks.points_px", self.points_px, (5, 2))
+        n_mesh = 478 if len(self.mesh_px) else 0
+        mesh = require_finite("FaceLandmarks.mesh_px", self.mesh_px, (n_mesh, 2))
         if not all(math.isfinite(a) for a in (self.yaw_deg, self.pitch_deg, self.roll_deg)):
             raise InvalidInputError("the angles of a face must be finite")
         object.__setattr__(self, "points_px", read_only(points))
+        object.__setattr__(self, "mesh_px", read_only(mesh))
 
     @property
     def eye_distance_px(self) -> float:
@@ -132,54 +141,6 @@ class AlignedFace:
         matrix = require_finite("AlignedFace.frame_to_crop", self.frame_to_crop, (2, 3))
         object.__setattr__(self, "pixels", read_only(pixels))
         object.__setattr__(self, "frame_to_crop", read_only(matrix))
-
-
-class QualityMeasure(str, Enum):
-    """What is measured of a face before it is compared. Units in :mod:`edgeface.quality`."""
-
-    DETECTION_SCORE = "detection_score"
-    EYE_DISTANCE = "eye_distance_px"
-    SHARPNESS = "sharpness"
-    LUMINANCE = "luminance"
-    YAW = "yaw_deg"
-    PITCH = "pitch_deg"
-    ROLL = "roll_deg"
-    INSIDE_FRAME = "inside_frame"
-
-
-class RejectionReason(str, Enum):
-    """Why a face was not compared, or not accepted."""
-
-    NO_FACE = "no_face"
-    SEVERAL_FACES = "several_faces"
-    LANDMARKS_NOT_FOUND = "landmarks_not_found"
-    LANDMARKS_IMPLAUSIBLE = "landmarks_implausible"
-    DETECTION_UNSURE = "detection_unsure"
-    TOO_SMALL = "too_small"
-    TOO_BLURRED = "too_blurred"
-    TOO_DARK = "too_dark"
-    TOO_BRIGHT = "too_bright"
-    TURNED_AWAY = "turned_away"
-    TILTED = "tilted"
-    OUTSIDE_FRAME = "outside_frame"
-    EMBEDDING_INVALID = "embedding_invalid"
-
-
-@dataclass(frozen=True, slots=True)
-class QualityReport:
-    """The measured values of one face and the reasons it failed, if any.
-
-    ``score`` in 0..1 ranks faces of one person: higher is better.
-    """
-
-    values: Mapping[QualityMeasure, float]
-    reasons: tuple[RejectionReason, ...] = ()
-    score: float = 0.0
-
-    @property
-    def passed(self) -> bool:
-        """Whether the face may be compared."""
-        return not self.reasons
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,11 +184,29 @@ class Outcome(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the outcome of a track rests on.
+
+    ``compared`` counts the newest compared frames that take part, ``rejected`` those that were
+    not compared since the newest of them. ``votes`` are the frames that name each subject, most
+    first; ``unsure`` those that could not tell two apart. ``margin`` is how far the best score is
+    above the best of any other subject in the same frame, None without another.
+    """
+
+    compared: int
+    rejected: int = 0
+    votes: tuple[tuple[str, int], ...] = ()
+    unsure: int = 0
+    margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IdentificationResult:
     """Who a face is, or why that is not said.
 
     ``subject`` is set for ``KNOWN`` only. ``score`` is the similarity of the best candidate, and
-    None when nothing was compared. ``frames_used`` counts the frames that the result rests on.
+    None when nothing was compared. ``frames_used`` counts the frames that the result rests on,
+    and ``evidence`` says more about them; it is None for the result of a single frame.
     """
 
     outcome: Outcome
@@ -236,6 +215,7 @@ class IdentificationResult:
     candidates: tuple[Candidate, ...] = ()
     reasons: tuple[RejectionReason, ...] = ()
     frames_used: int = 1
+    evidence: Evidence | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if (self.subject is not None) != (self.outcome is Outcome.KNOWN):
@@ -250,7 +230,11 @@ class Observation:
 
     ``result`` is about this frame alone; ``track_result`` is what the whole track says so far and
     is None outside a stream. ``quality`` and ``landmarks`` are None only when the face was
-    rejected before they could be measured.
+    rejected before they could be measured, or ``is_carried``.
+
+    ``is_carried`` is True where this frame added nothing: the face was not compared in it, and
+    ``result`` and ``quality`` are those of the track's newest attempt. Its box may be the one
+    where the track is expected.
     """
 
     detection: FaceDetection
@@ -259,6 +243,7 @@ class Observation:
     landmarks: FaceLandmarks | None = None
     track_id: int | None = None
     track_result: IdentificationResult | None = None
+    is_carried: bool = False
 
 
 class EventKind(str, Enum):
@@ -267,13 +252,32 @@ class EventKind(str, Enum):
     APPEARED = "appeared"
     IDENTIFIED = "identified"
     LEFT = "left"
+    ARRIVED = "arrived"
+    """A visit of a known subject began."""
+    DEPARTED = "departed"
+    """A visit is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One stay of a known subject, however many tracks it was seen in.
+
+    Times are on the clock of the frames. ``number`` counts the visits of one run from 1.
+    """
+
+    subject: str
+    number: int
+    arrived_s: float
+    last_seen_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to one track of a stream.
+    """Something that happened to one track of a stream, or to a visit.
 
     ``timestamp_s`` and ``frame_index`` are those of the frame; ``result`` is the track's.
+    ``visit`` is set for ``ARRIVED`` and ``DEPARTED``; a departure is said when the subject has
+    been away for long enough, and ``visit.last_seen_s`` says since when.
     """
 
     kind: EventKind
@@ -282,6 +286,7 @@ class Event:
     timestamp_s: float
     frame_index: int
     source: str = ""
+    visit: Visit | None = None
 
     @property
     def subject(self) -> str | None:
@@ -308,6 +313,13 @@ class OperatingPoint:
     and None where no mated comparisons were at hand. ``n_mated`` and ``n_non_mated`` count the
     comparisons. ``protocol`` names what was compared. ``artefact`` is the artefact of the bundle
     that it was measured with. ``provisional`` marks a point that was not measured with this model.
+
+    A point for searches has ``target_fpir``, the false positive identification rate aimed at, and
+    ``gallery_size``, the number of enrolled subjects that it holds up to; its ``target_fmr`` is
+    the one divided by the other. ``fpir_low`` and ``fpir_high`` are the 95 % interval of the rate
+    at the threshold, ``fnir`` is the measured false negative identification rate.
+    ``extrapolated`` marks a gallery larger than any that was compared: the threshold comes from
+    an extreme-value fit.
     """
 
     threshold: float
@@ -318,6 +330,12 @@ class OperatingPoint:
     n_mated: int = 0
     n_non_mated: int = 0
     provisional: bool = False
+    target_fpir: float | None = None
+    gallery_size: int | None = None
+    fpir_low: float | None = None
+    fpir_high: float | None = None
+    fnir: float | None = None
+    extrapolated: bool = False
 
     def __post_init__(self) -> None:
         if not -1.0 <= self.threshold <= 1.0:
@@ -330,6 +348,17 @@ class OperatingPoint:
             raise InvalidInputError(f"fnmr must be in 0..1 or None, got {self.fnmr}")
         if self.n_mated < 0 or self.n_non_mated < 0:
             raise InvalidInputError("comparisons cannot be fewer than none")
+        self._check_search()
+
+    def _check_search(self) -> None:
+        if (self.target_fpir is None) != (self.gallery_size is None):
+            raise InvalidInputError("target_fpir and gallery_size come together, or neither")
+        if self.gallery_size is not None and self.gallery_size < 1:
+            raise InvalidInputError(f"gallery_size must be at least 1, got {self.gallery_size}")
+        for name in ("target_fpir", "fpir_low", "fpir_high", "fnir"):
+            rate = getattr(self, name)
+            if rate is not None and not 0.0 <= rate <= 1.0:
+                raise InvalidInputError(f"{name} must be in 0..1 or None, got {rate}")
 
     def accepts(self, score: float) -> bool:
         """Return whether ``score`` is accepted; False for NaN, infinity and anything below."""

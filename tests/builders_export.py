@@ -22,12 +22,15 @@ from edgeface_export.architectures.network import (
     BatchNorm,
     Conv,
     Flatten,
+    Gate,
+    GlobalAveragePool,
     Layer,
     Linear,
     Network,
     PRelu,
     Preprocessing,
     Relu,
+    Sigmoid,
 )
 from edgeface_export.probes import synthetic_crops
 from tests.builders import tiny_onnx
@@ -312,10 +315,26 @@ def forward_layer(
             return np.maximum(x, 0) + _bias(layer.slope, x.ndim - 1) * np.minimum(x, 0)
         case Relu():
             return np.clip(x, 0, np.inf if layer.ceiling is None else layer.ceiling)
+        case _:
+            return _untrained(layer, x, at)
+
+
+def _untrained(
+    layer: Add | Flatten | GlobalAveragePool | Sigmoid | Gate,
+    x: npt.NDArray[np.float64],
+    at: Mapping[str, npt.NDArray[np.float64]],
+) -> npt.NDArray[np.float64]:
+    match layer:
         case Add():
             return x + at[layer.skip]
+        case Gate():
+            return x * at[layer.skip]
         case Flatten():
             return x.reshape(len(x), -1)
+        case GlobalAveragePool():
+            return np.asarray(x.mean((2, 3), keepdims=True))
+        case Sigmoid():
+            return np.asarray(0.5 * (1 + np.tanh(x / 2)))
 
 
 def _bias(values: npt.NDArray[np.floating] | None, axes: int) -> npt.NDArray[np.float64]:

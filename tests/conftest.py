@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,14 @@ def real_crops(test_data: Path) -> dict[str, ImageArray]:
     }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the activation set that a developer collected out of every export of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_choice_cache(
     request: pytest.FixtureRequest,
@@ -73,3 +82,16 @@ def _own_choice_cache(
 
     folder = tmp_path_factory.mktemp("choices")
     monkeypatch.setattr(selection, "cache_folder", lambda part: folder / part)
+
+
+@pytest.fixture(autouse=True)
+def _own_keys(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the keys and anchors of tests' galleries out of the user's folders."""
+    folder = tmp_path_factory.mktemp("keys")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    monkeypatch.setenv("EDGEFACE_INSECURE_KEY_FILE", "1")
+    # The keyring of whoever runs the tests stays out of it.
+    monkeypatch.setattr("edgeface.gallery.key_sources.DesktopKeyring._ring", lambda _self: None)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)

@@ -7,7 +7,7 @@ subjects were drawn together (Bolle, Ratha and Pankanti, CVIU 93(1), 2004, for t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from edgeface_calibration.error_rates import (
     unresolved_reason,
 )
 
-__all__ = ["LabelledScores", "TarAtFmr", "tar_at_fmr"]
+__all__ = ["LabelledScores", "TarAtFmr", "TarLoss", "tar_at_fmr", "tar_losses"]
 
 _MAX_BLOCK_WEIGHTS = 4_000_000
 # ISO/IEC 19795-1, annex B, rule of 30: fewer errors leave a rate uncertain by more than 30 %.
@@ -43,6 +43,15 @@ class TarAtFmr:
     interval: Interval | None = None
     threshold: float | None = None
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TarLoss:
+    """TAR of one artefact minus that of another at ``target_fmr``, in -1..1, with its interval."""
+
+    target_fmr: float
+    loss: float
+    interval: Interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +98,52 @@ def tar_at_fmr(
     )
 
 
+def tar_losses(
+    before: LabelledScores,
+    after: LabelledScores,
+    targets: Sequence[float],
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[TarLoss, ...]:
+    """Return how much TAR ``after`` loses, one figure for each of ``targets`` that is resolved.
+
+    Both hold the scores of the same comparisons, by two artefacts. Each has the threshold that its
+    own non-mated scores ask for, and both are resampled by the same draws of subjects: what the
+    draws do to both alike does not widen the interval.
+
+    Raises:
+        InvalidInputError: As for :func:`tar_at_fmr`.
+    """
+    pair = [tar_at_fmr(scores, targets, n_resamples=0) for scores in (before, after)]
+    wanted = [k for k, (b, a) in enumerate(zip(*pair, strict=True)) if None not in (b.tar, a.tar)]
+    if not wanted:
+        return ()
+    rng = np.random.default_rng(seed)
+    n_subjects = max(before.n_subjects, after.n_subjects)
+    ranked = [_Ranked.of(scores) for scores in (before, after)]
+    chosen, drawn = [targets[k] for k in wanted], []
+    for counts in _draws(rng, n_subjects, n_resamples, len(before.mated) + len(before.non_mated)):
+        rates = [each.tars(counts, chosen) for each in ranked]
+        drawn.append(rates[0] - rates[1])
+    columns = np.concatenate(drawn).T
+    losses = [(pair[0][k].tar or 0.0) - (pair[1][k].tar or 0.0) for k in wanted]
+    return tuple(
+        TarLoss(target, loss, _percentiles(column) or Interval(-1.0, 1.0))
+        for target, loss, column in zip(chosen, losses, columns, strict=True)
+    )
+
+
+def _draws(
+    rng: np.random.Generator, n_subjects: int, n_resamples: int, n_scores: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Give how often each subject is drawn, (resamples, subjects), in blocks of bounded memory."""
+    block = max(1, _MAX_BLOCK_WEIGHTS // n_scores)
+    for start in range(0, n_resamples, block):
+        n_block = min(block, n_resamples - start)
+        yield rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_block)
+
+
 def _figure(scores: LabelledScores, target: float, interval: Interval | None) -> TarAtFmr:
     rank = first_refused_rank(target, len(scores.non_mated))
     refused = float(np.sort(scores.non_mated)[::-1][rank])
@@ -102,17 +157,15 @@ def _figure(scores: LabelledScores, target: float, interval: Interval | None) ->
 def _intervals(
     scores: LabelledScores, targets: Sequence[float], n_resamples: int, seed: int
 ) -> list[Interval | None]:
-    if not targets:
-        return []
+    if not targets or not n_resamples:
+        return [None] * len(targets)
     rng = np.random.default_rng(seed)
     n_subjects = scores.n_subjects
     ranked = _Ranked.of(scores)
-    block = max(1, _MAX_BLOCK_WEIGHTS // (len(scores.non_mated) + len(scores.mated)))
-    drawn = []
-    for start in range(0, n_resamples, block):
-        n_block = min(block, n_resamples - start)
-        counts = rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_block)
-        drawn.append(ranked.tars(counts, targets))
+    n_scores = len(scores.non_mated) + len(scores.mated)
+    drawn = [
+        ranked.tars(counts, targets) for counts in _draws(rng, n_subjects, n_resamples, n_scores)
+    ]
     return [_percentiles(column) for column in np.concatenate(drawn).T]
 
 

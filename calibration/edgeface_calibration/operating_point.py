@@ -180,8 +180,9 @@ def write_operating_points(
 
     They replace the points of the artefacts that they name, all but those that are stricter in
     both target and threshold: what the data could not resolve stays as it was, marked provisional
-    where it is. Other artefacts keep their points, and the weights and the model id stay as they
-    are. After a power cut the manifest is the old one or the new one, whole.
+    where it is. Points for searches and points for single comparisons do not replace each other.
+    Other artefacts keep their points, and the weights and the model id stay as they are. After a
+    power cut the manifest is the old one or the new one, whole.
 
     Raises:
         BundleError: The bundle cannot be used or written, or lacks an artefact that is named.
@@ -203,6 +204,7 @@ def write_operating_points(
 def _stays(old: OperatingPoint, points: Sequence[OperatingPoint]) -> bool:
     return all(
         old.artefact != new.artefact
+        or (old.target_fpir is None) != (new.target_fpir is None)
         or (old.target_fmr < new.target_fmr and old.threshold > new.threshold)
         for new in points
     )

@@ -14,12 +14,13 @@ from edgeface.types import OperatingPoint
 from edgeface_calibration.error_rates import error_curves
 from edgeface_calibration.report import ArtefactFigures, VerificationReport
 
-__all__ = ["save_det_curve", "save_score_histogram"]
+__all__ = ["FNIR_DASHES", "LINE_COLOURS", "new_figure", "save_det_curve", "save_score_histogram"]
 
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 _MATED, _NON_MATED = "#0072B2", "#E69F00"
-_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 _DASHES = ("-", "--", "-.", ":")
+FNIR_DASHES = (0, (2, 2))
 _BINS = np.linspace(-0.5, 1.0, 76)
 _DPI = 120
 
@@ -38,7 +39,7 @@ def save_score_histogram(
         MissingDependencyError: Matplotlib is not installed.
     """
     n_panels = len(report.artefacts)
-    figure = _figure(5.6 * n_panels, 4.2)
+    figure = new_figure(5.6 * n_panels, 4.2)
     panels = figure.subplots(1, n_panels, sharey=True, squeeze=False)[0]
     for panel, figures in zip(panels, report.artefacts, strict=True):
         scores = report.scores[figures.artefact]
@@ -73,7 +74,7 @@ def save_det_curve(report: VerificationReport, path: str | os.PathLike[str]) -> 
         InvalidInputError: The file cannot be written.
         MissingDependencyError: Matplotlib is not installed.
     """
-    figure = _figure(6.4, 5.2)
+    figure = new_figure(6.4, 5.2)
     panel = figure.subplots()
     floors = []
     for k, figures in enumerate(report.artefacts):
@@ -85,7 +86,7 @@ def save_det_curve(report: VerificationReport, path: str | os.PathLike[str]) -> 
             np.maximum(curves.fmr, floors[-1]),
             np.maximum(curves.fnmr, floors[-2]),
             where="post",
-            color=_LINES[k % len(_LINES)],
+            color=LINE_COLOURS[k % len(LINE_COLOURS)],
             linestyle="-" if k == 0 else "--",
             label=f"{figures.artefact}: EER {figures.eer:.2%}, AUC {figures.auc:.5f}",
         )
@@ -114,7 +115,12 @@ def _draw_thresholds(
         )
 
 
-def _figure(width_in: float, height_in: float) -> Any:
+def new_figure(width_in: float, height_in: float) -> Any:
+    """Return an empty matplotlib figure of that size, without a window.
+
+    Raises:
+        MissingDependencyError: Matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

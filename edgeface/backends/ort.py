@@ -12,7 +12,7 @@ from edgeface.bundle import Bundle, Manifest
 from edgeface.errors import BackendError, InvalidInputError, MissingDependencyError
 from edgeface.types import FloatArray, ImageArray
 
-__all__ = ["OrtBackend", "default_threads"]
+__all__ = ["OrtBackend", "default_threads", "open_session"]
 
 # More than four threads make a batch of one slower: a layer of a face model is too small to share.
 _MAX_DEFAULT_THREADS = 4
@@ -43,7 +43,7 @@ class OrtBackend:
             raise InvalidInputError(f"threads must be at least 1, got {threads}")
         where = f"{bundle.path.name}, artefact {artefact!r}"
         self.artefact = artefact
-        self.name, self._session = _open_session(bundle.read(artefact), threads, where)
+        self.name, self._session = open_session(bundle.read(artefact), threads, where)
         self._input_name = _check_input(self._session, bundle.manifest, where)
         _check_output(self._session, bundle.manifest, where)
         self._where = where
@@ -104,7 +104,13 @@ def _usable_cores() -> int:
         return len(logical)
 
 
-def _open_session(content: bytes, threads: int, where: str) -> tuple[str, Any]:
+def open_session(content: bytes, threads: int, where: str) -> tuple[str, Any]:
+    """Return the engine's name and an ONNX Runtime CPU session of the model ``content``.
+
+    Raises:
+        BackendError: ONNX Runtime refuses it; ``where`` names it.
+        MissingDependencyError: ONNX Runtime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as exc:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeface.cli.console import note, print_json, print_line, progress
+from edgeface.cli.console import print_json, print_line, progress
 from edgeface.cli.events import event_as_dict, event_as_text
-from edgeface.cli.needs import need_cpu, need_export
-from edgeface.cli.shared_options import DEFAULT_FMR, FmrOption, JsonOption, open_recognizer
-from edgeface.errors import BundleFormatError, EdgefaceError
+from edgeface.cli.needs import need_cpu
+from edgeface.cli.shared_options import (
+    DEFAULT_FMR,
+    BundleOption,
+    FmrOption,
+    JsonOption,
+    open_recognizer,
+)
 from edgeface.types import Event
 
 __all__ = ["demo"]
@@ -22,9 +26,7 @@ __all__ = ["demo"]
 
 def demo(
     *,
-    model: Annotated[
-        Path | None, typer.Option("--model", "-m", envvar="EDGEFACE_MODEL", help="Bundle to use.")
-    ] = None,
+    model: BundleOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path(
         "edgeface-demo"
     ),
@@ -40,20 +42,18 @@ def demo(
     need_cpu()
     from edgeface.demo import run_demo
 
-    bundle = model or _bundle_at_hand(output)
-
     def show(event: Event) -> None:
         if not as_json:
             print_line(event_as_text(event))
 
     with open_recognizer(
-        bundle, None, artefact="auto", threads=None, target_fmr=target_fmr
+        model, None, artefact="auto", threads=None, target_fmr=target_fmr
     ) as recognizer:
         result = run_demo(recognizer, output, on_event=show, progress=_bar)
     if as_json:
         print_json(
             {
-                "model": str(bundle),
+                "model": recognizer.manifest.name,
                 "events": [event_as_dict(event) for event in result.events],
                 **{k: v for k, v in asdict(result).items() if k != "events"},
                 "as_expected": result.as_expected,
@@ -72,36 +72,3 @@ def demo(
 def _bar(label: str, items: Iterable[Any]) -> Iterable[Any]:
     with progress(label, items) as bar:
         yield from bar
-
-
-def _bundle_at_hand(output: Path) -> Path:
-    """Return the first bundle under EDGEFACE_TEST_DATA, exporting a checkpoint if there is none.
-
-    Raises:
-        BundleFormatError: There is nothing to recognise with.
-    """
-    folder = os.environ.get("EDGEFACE_TEST_DATA")
-    if not folder:
-        raise BundleFormatError(
-            "no model: give a bundle with --model (make one with `edgeface export`), or set "
-            "EDGEFACE_TEST_DATA to a folder with bundles or checkpoints"
-        )
-    for manifest in sorted(Path(folder).glob("**/*.edgeface/manifest.json")):
-        note(f"model: {manifest.parent} (first bundle under EDGEFACE_TEST_DATA)")
-        return manifest.parent
-    return _exported(Path(folder), output)
-
-
-def _exported(folder: Path, output: Path) -> Path:
-    need_export()
-    from edgeface_export import ExportOptions, export_checkpoint
-
-    for file in sorted((folder / "models" / "checkpoints").glob("*")):
-        target = output / f"{file.stem}.edgeface"
-        try:
-            export_checkpoint(file, target, options=ExportOptions(overwrite=True))
-        except EdgefaceError:
-            continue
-        note(f"model: {target}, exported from {file.name}, the first under EDGEFACE_TEST_DATA")
-        return target
-    raise BundleFormatError(f"no bundle and no exportable checkpoint under {folder}")

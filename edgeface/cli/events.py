@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeface.types import Event
+from edgeface.types import Event, Visit
 
 __all__ = ["event_as_dict", "event_as_text"]
 
@@ -22,6 +22,15 @@ def event_as_dict(event: Event) -> dict[str, Any]:
         "time_s": round(event.timestamp_s, 3),
         "frame": event.frame_index,
         "source": event.source,
+        "visit": None if event.visit is None else _visit_as_dict(event.visit),
+    }
+
+
+def _visit_as_dict(visit: Visit) -> dict[str, Any]:
+    return {
+        "number": visit.number,
+        "arrived_s": round(visit.arrived_s, 3),
+        "last_seen_s": round(visit.last_seen_s, 3),
     }
 
 

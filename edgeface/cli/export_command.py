@@ -2,68 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgeface.cli.console import note, print_json, print_line, progress
-from edgeface.cli.needs import need_cpu, need_export
-from edgeface.types import ImageArray
+from edgeface.cli import export_options as option
+from edgeface.cli.console import print_json, print_line, progress
+from edgeface.cli.export_activation_set import chosen_activation_set
+from edgeface.cli.export_pairs import pair_evaluator
+from edgeface.cli.needs import need_export
+from edgeface.cli.pad_export_lines import print_pad_export
+from edgeface.cli.shared_options import JsonOption
 
 if TYPE_CHECKING:
-    from edgeface_export.architectures.network import Network
-    from edgeface_export.exporter import ExportResult
+    from edgeface_export.crop_sets import CropLoader
+    from edgeface_export.exporter import ExportOptions, ExportResult
+    from edgeface_export.pad_export import PadExportResult
+    from edgeface_export.pair_evidence import PairEvaluator
 
 __all__ = ["export"]
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="Checkpoint of a trained face backbone.")],
+    file: option.FileArgument,
     *,
-    int8: Annotated[bool, typer.Option("--int8", help="Add an INT8 artefact.")] = False,
-    activation_set: Annotated[
-        Path | None,
-        typer.Option(help="Folder of photos of at least 100 faces that set the INT8 ranges."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Bundle to write [FILE's name.edgeface].")
-    ] = None,
-    ranges: Annotated[
-        str, typer.Option(help="How an activation set sets ranges: percentile or minmax.")
-    ] = "percentile",
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    int8: option.Int8Option = False,
+    int8_only: option.Int8OnlyOption = False,
+    activation_set: option.ActivationSetOption = None,
+    data_free: option.DataFreeOption = False,
+    output: option.OutputOption = None,
+    ranges: option.RangesOption = "auto",
+    pairs: option.PairsOption = None,
+    images: option.ImagesOption = None,
+    landmarks: option.LandmarksOption = None,
+    folds: option.FoldsOption = None,
+    max_parity_difference: option.MaxParityDifference = None,
+    max_statistics_distance: option.MaxStatisticsDistance = None,
+    max_first_layer_distance: option.MaxFirstLayerDistance = None,
+    max_colour_ratio: option.MaxColourRatio = None,
+    min_cosine_mean: option.MinCosineMean = None,
+    min_cosine_p1: option.MinCosineP1 = None,
+    max_pair_change: option.MaxPairChange = None,
+    max_mean_score: option.MaxMeanScore = None,
+    max_mean_score_rise: option.MaxMeanScoreRise = None,
+    min_effective_dimension: option.MinEffectiveDimension = None,
+    max_tar_loss: option.MaxTarLoss = None,
+    report: option.ReportOption = None,
+    force: option.ForceOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn a trained checkpoint into a verified bundle: ONNX, INT8 ONNX, manifest, report.
 
-    Nothing in the checkpoint is run. Without --activation-set the INT8 ranges come from the
-    checkpoint's own BatchNorm statistics, and the verdict says so. Exit code 1, and no bundle,
-    when a gate fails.
+    Nothing in the checkpoint is run. Without an activation set the INT8 ranges come from built-in
+    synthetic faces, and the verdict says so. Exit code 1, no bundle, and a report of what was
+    tried, when a gate fails.
     """
+    limits = option.given(
+        max_parity_difference=max_parity_difference,
+        max_statistics_distance=max_statistics_distance,
+        max_first_layer_distance=max_first_layer_distance,
+        max_colour_ratio=max_colour_ratio,
+        min_cosine_mean=min_cosine_mean,
+        min_cosine_p1=min_cosine_p1,
+        max_pair_change_p99=max_pair_change,
+        max_mean_score=max_mean_score,
+        max_mean_score_rise=max_mean_score_rise,
+        min_effective_dimension=min_effective_dimension,
+        max_tar_loss=max_tar_loss,
+    )
     need_export()
-    from edgeface_export.exporter import ExportOptions, export_checkpoint
+    loader = chosen_activation_set(activation_set, int8=int8, data_free=data_free)
+    evaluator = pair_evaluator(pairs, images, landmarks, folds)
+    options = replace(_options(int8, force, limits, ranges, report), int8_only=int8_only)
+    _show(_run(file, output, options, loader, evaluator), as_json=as_json)
+
+
+def _options(
+    int8: bool, force: bool, limits: dict[str, float], ranges: str, report: Path | None
+) -> ExportOptions:
+    from edgeface_export.exporter import ExportOptions
     from edgeface_export.quantise import QuantiseOptions
 
-    target = output or Path(f"{file.stem}.edgeface")
-    loader = None
-    if activation_set is not None:
-        if not int8:
-            raise typer.BadParameter(
-                "an activation set is for --int8", param_hint="--activation-set"
-            )
-        need_cpu()
-        loader = _loader(activation_set)
-    result = export_checkpoint(
+    if report is not None and report.suffix != ".html":
+        raise typer.BadParameter("the report is a page: name it PAGE.html", param_hint="--report")
+    return ExportOptions(
+        int8=int8,
+        overwrite=force,
+        limits=limits,
+        quantise=QuantiseOptions(method=ranges),
+        report=report,
+    )
+
+
+def _run(
+    file: Path,
+    output: Path | None,
+    options: ExportOptions,
+    activation_set: CropLoader | None,
+    pairs: PairEvaluator | None,
+) -> ExportResult | PadExportResult:
+    from edgeface_export.dispatch import export_model
+
+    return export_model(
         file,
-        target,
-        options=ExportOptions(int8=int8, overwrite=force, quantise=QuantiseOptions(method=ranges)),
-        activation_set=loader,
+        output or Path(f"{file.stem}.edgeface"),
+        options=options,
+        activation_set=activation_set,
+        pairs=pairs,
         progress=_bar,
     )
-    if as_json:
+
+
+def _show(result: ExportResult | PadExportResult, *, as_json: bool) -> None:
+    from edgeface_export.pad_export import PadExportResult
+
+    if isinstance(result, PadExportResult):
+        print_pad_export(result, as_json=as_json)
+    elif as_json:
         print_json(_as_dict(result))
     else:
         print_line(render(result))
@@ -72,24 +130,6 @@ def export(
 def _bar(label: str, items: Iterable[Any]) -> Iterable[Any]:
     with progress(label, items) as bar:
         yield from bar
-
-
-def _loader(folder: Path) -> Any:
-    """Return a function that loads the activation set by the runtime's own detection."""
-
-    def load(network: Network) -> ImageArray:
-        from edgeface.detection import AutoRangeDetector, MediaPipeLandmarkFinder
-        from edgeface_calibration.activation_set import load_activation_set
-        from edgeface_calibration.crops import DetectorCrops
-
-        with closing(AutoRangeDetector()) as detector, closing(MediaPipeLandmarkFinder()) as finder:
-            crops = DetectorCrops(detector, finder, network.alignment_template)
-            loaded = load_activation_set(folder, crops, progress=_bar)
-        for line in loaded.notes:
-            note(line)
-        return loaded.crops
-
-    return load
 
 
 def _as_dict(result: ExportResult) -> dict[str, Any]:
@@ -131,5 +171,18 @@ def render(result: ExportResult) -> str:
             f"    {share:.0%} of the multiply-adds in INT8; on ONNX Runtime's CPU provider here "
             f"{ratio:.2f}x the speed of fp32"
         )
+    lines += [f"  pairs      {text}" for text in _pair_lines(result.report)]
     lines += [f"  note       {text}" for text in manifest.verdict.notes]
     return "\n".join([*lines, f"  took       {result.seconds:.1f} s"])
+
+
+def _pair_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Give what labelled pairs say of each artefact."""
+    for artefact, figures in report.get("verification", {}).items():
+        rates = [f"accuracy {figures['accuracy']:.2%}"]
+        for entry in figures["tar"]:
+            said = "too few pairs to tell" if entry["tar"] is None else f"{entry['tar']:.2%}"
+            span = entry["interval"]
+            beside = "" if span is None else f" ({span['low']:.2%} to {span['high']:.2%})"
+            rates.append(f"TAR at FMR {entry['target_fmr']:g} {said}{beside}")
+        yield f"{artefact}: " + ", ".join(rates)

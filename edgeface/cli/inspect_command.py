@@ -69,10 +69,14 @@ def _network_rows(found: Inspection) -> list[tuple[str, str]]:
         (
             "crop",
             f"{found.crop_height_px}x{found.crop_width_px} (height x width), "
-            f"aligned to {found.alignment_template}",
+            + (
+                f"aligned to {found.alignment_template}"
+                if found.alignment_template
+                else "a piece of the frame around the face, not aligned"
+            ),
         ),
         ("preprocessing", found.preprocessing),
-        ("embedding", f"{found.embedding_size} values"),
+        (found.output.replace("-", " "), f"{found.embedding_size} values"),
         (
             "size",
             f"{found.network_parameters:,} parameters, "

@@ -9,6 +9,7 @@ import typer
 
 from edgeface.camera import open_source
 from edgeface.cli.console import note, print_json, print_line
+from edgeface.cli.gallery_access import InsecureKeyOption, gallery_keys
 from edgeface.cli.shared_options import (
     DEFAULT_FMR,
     DEFAULT_GALLERY,
@@ -29,7 +30,7 @@ def enrol(
     name: Annotated[str, typer.Argument(help="Name of the person.")],
     images: Annotated[list[Path], typer.Argument(help="Photos that show this person alone.")],
     *,
-    model: BundleOption,
+    model: BundleOption = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
     extend: Annotated[bool, typer.Option(help="Add to a person enrolled before.")] = False,
     allow_duplicate: Annotated[
@@ -37,11 +38,13 @@ def enrol(
     ] = False,
     artefact: ArtefactOption = "auto",
     target_fmr: FmrOption = DEFAULT_FMR,
+    insecure_key_file: InsecureKeyOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Enrol a person from photos."""
+    """Enrol a person from photos; `edgeface gallery enrol` also records consent."""
+    keys = gallery_keys(insecure_key_file=insecure_key_file)
     with open_recognizer(
-        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr
+        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, keys=keys
     ) as recognizer:
         report = recognizer.enrol(name, images, extend=extend, allow_duplicate=allow_duplicate)
     if as_json:
@@ -64,7 +67,7 @@ def enrol(
 def identify(
     images: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
     *,
-    model: BundleOption,
+    model: BundleOption = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
     artefact: ArtefactOption = "auto",
     threads: ThreadsOption = None,
@@ -112,6 +115,7 @@ def observation_as_dict(face: Observation) -> dict[str, Any]:
         "subject": result.subject,
         "score": None if result.score is None else round(result.score, 4),
         "frame_outcome": face.result.outcome.value,
+        "carried": face.is_carried,
         "frame_score": None if face.result.score is None else round(face.result.score, 4),
         "reasons": [reason.value for reason in face.result.reasons],
         "quality": {measure.value: round(value, 4) for measure, value in quality.items()},

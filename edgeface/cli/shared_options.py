@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from edgeface.cli.console import note
+from edgeface.cli.gallery_access import gallery_keys
 from edgeface.cli.needs import need_cpu
+from edgeface.default_model import DEFAULT_MODEL_NOTICE, default_bundle_path
+from edgeface.gallery import KeyOptions, SqliteGallery
 from edgeface.pipeline import Recognizer, RecognizerOptions
 
 __all__ = [
@@ -18,11 +21,18 @@ __all__ = [
     "GalleryOption",
     "JsonOption",
     "ThreadsOption",
+    "bundle_or_default",
     "open_recognizer",
 ]
 
 BundleOption = Annotated[
-    Path, typer.Option("--model", "-m", envvar="EDGEFACE_MODEL", help="Bundle to recognise with.")
+    Path | None,
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="EDGEFACE_MODEL",
+        help="Bundle to recognise with. [default: the demonstration model of the package]",
+    ),
 ]
 GalleryOption = Annotated[
     Path,
@@ -39,12 +49,35 @@ DEFAULT_GALLERY = Path("people.db")
 DEFAULT_FMR = RecognizerOptions().target_fmr
 
 
+def bundle_or_default(model: Path | None) -> Path:
+    """Return the bundle that was named; else the package's own, and say so on stderr."""
+    if model is not None:
+        return model
+    note(DEFAULT_MODEL_NOTICE)
+    return default_bundle_path()
+
+
 def open_recognizer(
-    bundle: Path, gallery: Path | None, *, artefact: str, threads: int | None, target_fmr: float
+    model: Path | None,
+    gallery: Path | None,
+    *,
+    artefact: str,
+    threads: int | None,
+    target_fmr: float,
+    keys: KeyOptions | None = None,
 ) -> Recognizer:
-    """Return the recogniser and say on stderr what it took."""
+    """Return the recogniser and say on stderr what it took; None is the package's own model."""
     need_cpu()
-    options = RecognizerOptions(artefact=artefact, threads=threads, target_fmr=target_fmr)
+    bundle = bundle_or_default(model)
+    options = RecognizerOptions(
+        artefact=artefact,
+        threads=threads,
+        target_fmr=target_fmr,
+        gallery_keys=keys or gallery_keys(),
+    )
     recognizer = Recognizer.open(bundle, gallery, options=options)
+    if isinstance(recognizer.gallery, SqliteGallery):
+        for text in recognizer.gallery.notices:
+            note(text)
     note(recognizer.description)
     return recognizer

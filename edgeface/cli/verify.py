@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +11,11 @@ import typer
 
 from edgeface.bundle import Bundle
 from edgeface.cli.console import note, print_json, print_line, progress, table
+from edgeface.cli.labelled_pairs import crop_source, read_protocol
 from edgeface.errors import OperatingPointError
 from edgeface.types import OperatingPoint
 
 if TYPE_CHECKING:
-    from edgeface_calibration.crops import CropSource
-    from edgeface_calibration.pairs import PairProtocol
     from edgeface_calibration.report import ArtefactFigures, VerificationReport
 
 __all__ = ["verify"]
@@ -65,8 +63,8 @@ def verify(
     from edgeface_calibration.verify import verify_bundle
 
     opened = Bundle.open(bundle)
-    protocol = _protocol(pairs, images, folds)
-    with _crop_source(landmarks, images, opened.manifest.alignment_template) as source:
+    protocol = read_protocol(pairs, images, folds)
+    with crop_source(landmarks, images, opened.manifest.alignment_template) as source:
         report = verify_bundle(
             opened, protocol, source, artefacts=artefact, threads=threads, progress=_bar
         )
@@ -88,29 +86,6 @@ def verify(
 def _bar(label: str, items: Iterable[Any]) -> Iterator[Any]:
     with progress(label, items) as bar:
         yield from bar
-
-
-def _protocol(pairs: Path | None, images: Path, folds: str | None) -> PairProtocol:
-    from edgeface_calibration.pairs import parse_folds, read_folder, read_pairs
-
-    if pairs is None:
-        if folds is not None:
-            raise typer.BadParameter("--folds needs --pairs: a labelled folder has no folds")
-        return read_folder(images)
-    return read_pairs(pairs, images, None if folds is None else parse_folds(folds))
-
-
-@contextmanager
-def _crop_source(landmarks: Path | None, images: Path, template: str) -> Iterator[CropSource]:
-    from edgeface_calibration.crops import DetectorCrops, LandmarkFileCrops
-
-    if landmarks is not None:
-        yield LandmarkFileCrops(landmarks, images, template)
-        return
-    from edgeface.detection import AutoRangeDetector, MediaPipeLandmarkFinder
-
-    with closing(AutoRangeDetector()) as detector, closing(MediaPipeLandmarkFinder()) as finder:
-        yield DetectorCrops(detector, finder, template)
 
 
 def _fitted(

@@ -11,6 +11,7 @@ from edgeface.assets import asset_or_stand_in, asset_path
 from edgeface.detection.head_pose import HEAD_LANDMARKS, head_angles_deg
 from edgeface.detection.mediapipe_task import MediaPipeTask
 from edgeface.detection.sanity import landmarks_are_plausible
+from edgeface.detection.scanning import ScanOptions, SpreadScanner
 from edgeface.errors import AssetMissingError, InvalidInputError
 from edgeface.types import BoundingBox, FaceDetection, FaceLandmarks, FloatArray, Frame, ImageArray
 
@@ -104,7 +105,8 @@ class MediaPipeFaceDetector(_Closing):
 class AutoRangeDetector(_Closing):
     """Short range first, and full range for frames in which that finds nobody.
 
-    ``used_range`` says which of the two the last result is from.
+    ``used_range`` says which of the two the last result is from. :meth:`scanner` gives what
+    searches a stream with the same models.
     """
 
     def __init__(self, *, min_score: float = 0.5) -> None:
@@ -114,6 +116,7 @@ class AutoRangeDetector(_Closing):
         except Exception:
             self._short.close()
             raise
+        self._regions: dict[float, MediaPipeFaceDetector] = {}
         self.used_range: DetectionRange = "short"
 
     def __enter__(self) -> AutoRangeDetector:
@@ -128,10 +131,21 @@ class AutoRangeDetector(_Closing):
             faces = self._full.detect(frame)
         return faces
 
+    def scanner(self, options: ScanOptions) -> SpreadScanner:
+        """Return what searches the frames of one stream; it ends with this detector.
+
+        Raises:
+            BackendError: MediaPipe does not take the model once more.
+        """
+        score = options.min_followed_score
+        if score not in self._regions:
+            self._regions[score] = MediaPipeFaceDetector("short", min_score=score)
+        return SpreadScanner(self._short, self._full, self._regions[score], options)
+
     def close(self) -> None:
-        """Free both models; may be called twice."""
-        self._short.close()
-        self._full.close()
+        """Free the models; may be called twice."""
+        for detector in (self._short, self._full, *self._regions.values()):
+            detector.close()
 
 
 class MediaPipeLandmarkFinder(_Closing):
@@ -196,23 +210,20 @@ class MediaPipeLandmarkFinder(_Closing):
         result = self._task.run(crop)
         if not result.face_landmarks:
             return None
-        mesh = result.face_landmarks[0]
-        side_px = crop.shape[0]
-        points = [
-            (mesh[k].x * side_px + left_px, mesh[k].y * side_px + top_px) for k in _FIVE_POINTS
-        ]
         # MediaPipe's z is a share of the picture's width, as x is.
-        head = [
-            (mesh[k].x * side_px, mesh[k].y * side_px, mesh[k].z * side_px) for k in HEAD_LANDMARKS
-        ]
-        yaw, pitch, roll = head_angles_deg(head)
+        mesh = np.array([(p.x, p.y, p.z) for p in result.face_landmarks[0]]) * crop.shape[0]
+        if not np.isfinite(mesh).all():
+            return None
+        yaw, pitch, roll = head_angles_deg(mesh[list(HEAD_LANDMARKS)])
         shapes = result.face_blendshapes[0] if result.face_blendshapes else ()
+        mesh_px = mesh[:, :2] + (left_px, top_px)
         return FaceLandmarks(
-            points_px=np.asarray(points, np.float32),
+            points_px=mesh_px[list(_FIVE_POINTS)].astype(np.float32),
             yaw_deg=yaw,
             pitch_deg=pitch,
             roll_deg=roll,
             blendshapes={shape.category_name: float(shape.score) for shape in shapes},
+            mesh_px=mesh_px.astype(np.float32),
         )
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
+from edgeface._arrays import FloatArray, ImageArray, read_only, require_finite, require_image
 from edgeface.errors import GalleryModelError, InvalidInputError
 from edgeface.types import Candidate, Template
 
 __all__ = [
+    "Consent",
+    "EnrolmentRecord",
     "Gallery",
+    "ReferenceCrop",
     "SubjectInfo",
     "TemplateSource",
     "check_templates",
@@ -23,6 +27,7 @@ __all__ = [
 ]
 
 MAX_NAME_LENGTH = 200
+_MAX_CONSENT_LENGTH = 500
 # NFC makes a text at most three times longer; anything above cannot become a valid name, and is
 # not worth normalising.
 _MAX_RAW_NAME_LENGTH = 4 * MAX_NAME_LENGTH
@@ -45,11 +50,89 @@ class TemplateSource(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class SubjectInfo:
-    """What a gallery says about one subject; ``created_at`` is UTC, ISO 8601."""
+    """What a gallery says about one subject; ``created_at`` is UTC, ISO 8601.
+
+    An inactive subject takes part in no search.
+    """
 
     name: str
     template_count: int
     created_at: str
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """That a person agreed to be enrolled, or why no agreement was needed.
+
+    ``how`` says how it was given (``paper form 12``), ``text_version`` which text was agreed to,
+    ``given_at`` when (ISO 8601), ``recorded_by`` who wrote it down. ``keep_crops`` says that the
+    person also agreed that the enrolled faces are kept, encrypted, for later models.
+    """
+
+    how: str
+    given_at: str
+    text_version: str = ""
+    recorded_by: str = ""
+    keep_crops: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.how.strip():
+            raise InvalidInputError("a consent record must say how consent was given, got nothing")
+        for entry in (self.how, self.given_at, self.text_version, self.recorded_by):
+            if len(entry) > _MAX_CONSENT_LENGTH or any(map(_is_refused, entry)):
+                raise InvalidInputError(
+                    f"a part of a consent record must be at most {_MAX_CONSENT_LENGTH} characters "
+                    "on one line, without characters that cannot be seen"
+                )
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """Return the record for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Consent:
+        """Return the record that :meth:`as_dict` gave.
+
+        Raises:
+            KeyError: A part is missing.
+            InvalidInputError: A part is unusable.
+        """
+        texts = ("how", "given_at", "text_version", "recorded_by")
+        kept = {name: str(value[name]) for name in texts}
+        return cls(**kept, keep_crops=value["keep_crops"] is True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferenceCrop:
+    """A face cut out of its picture, to make templates of later models from.
+
+    ``pixels`` is (height, width, 3) uint8 RGB. ``points_px`` is (5, 2) float32, the five points of
+    :class:`~edgeface.types.FaceLandmarks` in pixels of the crop: any alignment can be made of it.
+    """
+
+    pixels: ImageArray
+    points_px: FloatArray
+
+    def __post_init__(self) -> None:
+        pixels = require_image("ReferenceCrop.pixels", self.pixels)
+        points = require_finite("ReferenceCrop.points_px", self.points_px, (5, 2))
+        object.__setattr__(self, "pixels", read_only(pixels))
+        object.__setattr__(self, "points_px", read_only(points))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EnrolmentRecord:
+    """What is kept beside the templates of one enrolment.
+
+    ``consent`` replaces an earlier record of the person. ``artefact`` names the artefact of the
+    bundle that made the templates. ``crops`` are the faces that the templates were made from, one
+    for each; or empty, and then a later model needs new pictures.
+    """
+
+    consent: Consent | None = None
+    artefact: str = ""
+    crops: Sequence[ReferenceCrop] = ()
 
 
 class Gallery(Protocol):
@@ -71,11 +154,13 @@ class Gallery(Protocol):
         *,
         source: TemplateSource = TemplateSource.IMAGE,
         extend: bool = False,
+        record: EnrolmentRecord | None = None,
     ) -> None:
         """Store ``templates`` under ``subject``: all of them, or none.
 
         ``extend`` adds to a subject that is enrolled already; without it such a name is refused,
-        so that two people of one name never become one.
+        so that two people of one name never become one. ``record`` is kept where the gallery has
+        a place for it.
 
         Raises:
             SubjectExistsError: The subject is enrolled and ``extend`` is false.

@@ -1,78 +1,115 @@
-"""Exact search: one matrix product over every stored template."""
+"""The templates of a gallery by name, ready for search."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from edgeface.gallery.search.base import is_usable
+from edgeface.gallery.search.selection import SearchOptions, open_search
 from edgeface.types import Candidate, FloatArray
 
 __all__ = ["TemplateMatrix", "is_usable"]
 
-# As for edgeface.types.Template: float16 storage of a unit vector stays within 5e-4 of length 1.
-_LENGTH_TOLERANCE = 1e-3
 
-
-def is_usable(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-    """Return (n,) bool: which rows of (n, embedding size) are finite and of unit length."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        # A NaN or infinity in a row makes its length one; neither is near 1.
-        return np.asarray(np.abs(lengths - 1.0) <= _LENGTH_TOLERANCE, np.bool_)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class TemplateMatrix:
-    """The templates of a gallery, ready for search.
+    """Names and their templates over a :class:`~edgeface.gallery.search.SearchIndex`.
 
-    ``names`` are the subjects in ascending order. ``vectors`` is (n, embedding size) float32 of
-    unit rows, those of one subject beside each other in the order of ``names``; ``starts`` is
-    (subjects,) int64, the first row of each. ``quarantined`` counts the stored rows left out.
+    Templates can be added and removed at any time; nothing is built again for that. Every method
+    may be called from several threads.
     """
 
-    names: tuple[str, ...]
-    vectors: FloatArray
-    starts: npt.NDArray[np.int64]
-    quarantined: int = 0
+    def __init__(
+        self,
+        embedding_size: int,
+        *,
+        quarantined: int = 0,
+        options: SearchOptions | None = None,
+    ) -> None:
+        self._index = open_search(embedding_size, options)
+        self._quarantined = quarantined
+        self._lock = threading.RLock()
+        self._names: dict[int, str] = {}
+        self._numbers: dict[str, int] = {}
+        self._next = 0
 
     @classmethod
     def build(
-        cls, names: Sequence[str], vectors: FloatArray, *, quarantined: int = 0
+        cls,
+        names: Sequence[str],
+        vectors: FloatArray,
+        *,
+        quarantined: int = 0,
+        options: SearchOptions | None = None,
     ) -> TemplateMatrix:
-        """Return the matrix of ``vectors`` (n, embedding size), where row i is of ``names[i]``.
+        """Return the matrix of ``vectors`` (n, embedding size), where row i is of ``names[i]``."""
+        options = options or SearchOptions(expected_rows=len(vectors))
+        matrix = cls(vectors.shape[1], quarantined=quarantined, options=options)
+        matrix.add(names, vectors)
+        return matrix
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The subjects that have usable templates, in ascending order."""
+        with self._lock:
+            return tuple(sorted(self._numbers))
+
+    @property
+    def quarantined(self) -> int:
+        """How many rows were left out because they were unusable."""
+        return self._quarantined
+
+    @property
+    def description(self) -> str:
+        """What searches, in words for people."""
+        return self._index.description
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, names: Sequence[str], vectors: FloatArray) -> None:
+        """Add (n, embedding size) ``vectors``, where row i is of ``names[i]``.
 
         Rows that are not finite or not of unit length are left out and counted: one NaN row
         would win every argmax.
         """
-        usable = is_usable(vectors)
-        order = sorted(np.flatnonzero(usable).tolist(), key=names.__getitem__)
-        sorted_names = [names[i] for i in order]
-        first = [i for i, name in enumerate(sorted_names) if name != sorted_names[i - 1] or i == 0]
-        return cls(
-            names=tuple(sorted_names[i] for i in first),
-            vectors=_unit_rows(vectors[order]),
-            starts=np.asarray(first, np.int64),
-            quarantined=quarantined + int(len(usable) - usable.sum()),
-        )
+        usable = np.flatnonzero(is_usable(vectors))
+        with self._lock:
+            numbers = [self._number(names[i]) for i in usable.tolist()]
+            rows = vectors if len(usable) == len(vectors) else vectors[usable]
+            self._index.add(np.array(numbers, np.int64), rows)
+            self._quarantined += len(vectors) - len(usable)
+
+    def remove(self, name: str) -> int:
+        """Take the rows of ``name`` away and return how many there were."""
+        with self._lock:
+            number = self._numbers.pop(name, None)
+            if number is None:
+                return 0
+            del self._names[number]
+            return self._index.remove(number)
 
     def search(self, probes: FloatArray, k: int) -> list[list[Candidate]]:
-        """Return up to ``k`` candidates for each row of ``probes`` (m, embedding size)."""
-        if not self.names:
-            return [[] for _ in probes]
-        scores = self.vectors @ _unit_rows(probes).T
-        best = np.maximum.reduceat(scores, self.starts, axis=0)
-        # Rounding takes the product of two unit vectors up to 1e-7 beyond 1.
-        return [self._top(column, k) for column in np.clip(best, -1.0, 1.0).T]
+        """Return up to ``k`` candidates for each row of ``probes`` (m, embedding size).
 
-    def _top(self, scores: npt.NDArray[np.float32], k: int) -> list[Candidate]:
-        order = np.argsort(-scores, kind="stable")[:k]
-        return [Candidate(self.names[i], float(scores[i])) for i in order]
+        The score of a subject is that of its best row. Ties are ordered by name.
+        """
+        with self._lock:
+            found = self._index.search_many(probes, k)
+            named = [[Candidate(self._names[h.subject], h.score) for h in hits] for hits in found]
+        return [sorted(row, key=lambda one: (-one.score, one.subject))[:k] for row in named]
 
+    def close(self) -> None:
+        """Free the memory and files of the search; may be called twice."""
+        self._index.close()
 
-def _unit_rows(vectors: FloatArray) -> FloatArray:
-    rows = vectors.astype(np.float64)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.ascontiguousarray(rows / lengths, dtype=np.float32)
+    def _number(self, name: str) -> int:
+        number = self._numbers.get(name)
+        if number is None:
+            number = self._next
+            self._next += 1
+            self._numbers[name] = number
+            self._names[number] = name
+        return number

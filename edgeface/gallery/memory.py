@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeface.errors import InvalidInputError, SubjectExistsError, SubjectNotFoundError
 from edgeface.gallery.base import (
+    EnrolmentRecord,
     SubjectInfo,
     TemplateSource,
     check_templates,
@@ -28,6 +29,7 @@ __all__ = ["InMemoryGallery"]
 class _Subject:
     created_at: str
     templates: tuple[Template, ...]
+    active: bool = True
 
 
 class InMemoryGallery:
@@ -60,9 +62,14 @@ class InMemoryGallery:
         *,
         source: TemplateSource = TemplateSource.IMAGE,
         extend: bool = False,
+        record: EnrolmentRecord | None = None,
     ) -> None:
-        """Store ``templates`` under ``subject``: see :meth:`Gallery.add`."""
+        """Store ``templates`` under ``subject``: see :meth:`Gallery.add`.
+
+        ``record`` is not kept: nothing here outlives the process.
+        """
         TemplateSource(source)
+        del record
         name = normalise_subject_name(subject)
         self._check(templates)
         if not templates:
@@ -75,15 +82,15 @@ class InMemoryGallery:
                     "extend=True to add templates to it"
                 )
             created_at = known.created_at if known else self._clock().isoformat(timespec="seconds")
-            before = known.templates if known else ()
-            self._subjects[name] = _Subject(created_at, (*before, *templates))
+            before = known or _Subject(created_at, ())
+            self._subjects[name] = replace(before, templates=(*before.templates, *templates))
             self._matrix = None
 
     def subjects(self) -> list[SubjectInfo]:
         """Return the enrolled subjects, sorted by name."""
         with self._lock:
             return [
-                SubjectInfo(name, len(entry.templates), entry.created_at)
+                SubjectInfo(name, len(entry.templates), entry.created_at, entry.active)
                 for name, entry in sorted(self._subjects.items())
             ]
 
@@ -97,6 +104,33 @@ class InMemoryGallery:
         with self._lock:
             self._get(subject)
             del self._subjects[normalise_subject_name(subject)]
+            self._matrix = None
+
+    def rename(self, subject: str, new_name: str) -> None:
+        """Give ``subject`` another name.
+
+        Raises:
+            SubjectNotFoundError: No such subject is enrolled.
+            SubjectExistsError: Somebody else has the new name.
+        """
+        name, new_name = normalise_subject_name(subject), normalise_subject_name(new_name)
+        with self._lock:
+            entry = self._get(name)
+            if new_name != name and new_name in self._subjects:
+                raise SubjectExistsError("a subject of the new name is enrolled already")
+            del self._subjects[name]
+            self._subjects[new_name] = entry
+            self._matrix = None
+
+    def set_active(self, subject: str, *, active: bool) -> None:
+        """Let ``subject`` take part in searches, or not; the templates stay.
+
+        Raises:
+            SubjectNotFoundError: No such subject is enrolled.
+        """
+        name = normalise_subject_name(subject)
+        with self._lock:
+            self._subjects[name] = replace(self._get(name), active=active)
             self._matrix = None
 
     def search(self, template: Template, k: int = 5) -> list[Candidate]:
@@ -141,8 +175,9 @@ class InMemoryGallery:
         return entry
 
     def _build(self) -> TemplateMatrix:
-        names = [name for name, entry in self._subjects.items() for _ in entry.templates]
-        rows = [row.vector for entry in self._subjects.values() for row in entry.templates]
+        active = {name: entry for name, entry in self._subjects.items() if entry.active}
+        names = [name for name, entry in active.items() for _ in entry.templates]
+        rows = [row.vector for entry in active.values() for row in entry.templates]
         vectors: FloatArray = (
             np.stack(rows) if rows else np.empty((0, self._embedding_size), np.float32)
         )

@@ -11,46 +11,47 @@ import os
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeface.errors import GalleryError, GalleryFormatError
+from edgeface.gallery.tables import STATEMENTS
 
-__all__ = ["APPLICATION_ID", "SCHEMA_VERSION", "as_gallery_errors", "connect", "create_file"]
+__all__ = [
+    "APPLICATION_ID",
+    "SCHEMA_VERSION",
+    "UNENCRYPTED_VERSION",
+    "as_gallery_errors",
+    "connect",
+    "create_file",
+    "file_version",
+    "open_connection",
+    "sync_folder",
+    "write_beside",
+]
 
 APPLICATION_ID = 0x45474631
 """Bytes 68 to 71 of a gallery file: "EGF1"."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Schema 1 held names and templates unencrypted: see :mod:`edgeface.gallery.upgrade`."""
+UNENCRYPTED_VERSION = 1
 # 5 s: a commit takes about a millisecond; a lock held longer than this is a process that hangs.
 _BUSY_TIMEOUT_S = 5.0
-
-# quick_check tests the CHECK clauses of stored rows. A vector has none: one that is unusable is
-# set aside by itself, and does not cost the whole gallery.
-_TABLES = (
-    """CREATE TABLE meta (
-    key TEXT PRIMARY KEY NOT NULL CHECK (typeof(key) = 'text'),
-    value TEXT NOT NULL CHECK (typeof(value) = 'text')
-)""",
-    """CREATE TABLE subject (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE CHECK (typeof(name) = 'text'),
-    created_at TEXT NOT NULL CHECK (typeof(created_at) = 'text')
-)""",
-    """CREATE TABLE template (
-    id INTEGER PRIMARY KEY,
-    subject_id INTEGER NOT NULL REFERENCES subject (id) ON DELETE CASCADE,
-    vector BLOB NOT NULL,
-    quality REAL NOT NULL CHECK (typeof(quality) = 'real'),
-    source TEXT NOT NULL CHECK (typeof(source) = 'text'),
-    created_at TEXT NOT NULL CHECK (typeof(created_at) = 'text')
-)""",
-    "CREATE INDEX template_of_subject ON template (subject_id)",
-)
 
 # https://www.sqlite.org/fileformat2.html: the magic is bytes 0-15, user_version 60-63 and
 # application_id 68-71, big endian.
 _HEADER_SIZE = 100
 _MAGIC = b"SQLite format 3\x00"
+
+
+# What SQLite says of a damaged schema or text by the same exception as of a full disk.
+_DAMAGE = ("Could not decode", "unknown function", "no such ", "malformed")
+
+
+def _damaged(path: Path, error: Exception) -> GalleryFormatError:
+    # Only the kind is said: the text of a decoding error quotes what is stored.
+    kind = (str(error).splitlines() or [""])[0][:60]
+    return GalleryFormatError(f"the gallery {path} is damaged: {kind}; restore it from a backup")
 
 
 @contextlib.contextmanager
@@ -59,56 +60,74 @@ def as_gallery_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as exc:
+        if str(exc).startswith(_DAMAGE):
+            raise _damaged(path, exc) from exc
         raise GalleryError(
             f"the gallery {path} cannot be used: {exc}; check the free space and the rights of "
             "its folder, and that no other process holds it locked"
         ) from exc
     # UnicodeDecodeError: sqlite3 raises it when its own message quotes damaged text.
     except (sqlite3.Error, UnicodeDecodeError) as exc:
-        raise GalleryFormatError(
-            f"the gallery {path} is damaged: {exc}; restore it from a copy"
-        ) from exc
+        raise _damaged(path, exc) from exc
     except OSError as exc:
         raise GalleryError(f"the gallery {path} cannot be used: {exc}") from exc
 
 
-def create_file(path: Path, meta: Mapping[str, str]) -> None:
-    """Make an empty gallery at ``path``, mode 0600, whole or not at all.
+def create_file(path: Path, fill: Callable[[sqlite3.Connection], None]) -> bool:
+    """Make a gallery at ``path``, mode 0600, whole or not at all; return whether it is ours.
 
-    The file is written under another name in the same folder and then linked into place, so that
-    a power cut never leaves half a schema, and a gallery made by another process meanwhile stays.
+    ``fill`` writes the first rows. The file is written under another name in the same folder and
+    then linked into place, so that a power cut never leaves half a schema, and a gallery made by
+    another process meanwhile stays.
     """
+    new = write_beside(path, fill)
+    try:
+        path.hardlink_to(new)
+    except FileExistsError:
+        return False
+    finally:
+        new.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    return True
+
+
+def write_beside(path: Path, fill: Callable[[sqlite3.Connection], None]) -> Path:
+    """Return a new gallery file in the folder of ``path``, filled, on the disk, mode 0600."""
     if not path.parent.is_dir():
         raise GalleryError(
             f"the folder {path.parent} does not exist; make it with: mkdir -m 700 {path.parent}"
         )
     handle, name = tempfile.mkstemp(prefix=".gallery-", dir=path.parent)
     os.close(handle)
-    new = Path(name)
     try:
-        _write_schema(new, meta)
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(new)
-    finally:
-        new.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
+            _write_schema(connection, fill)
+    except BaseException:
+        for end in ("", "-journal", "-wal", "-shm"):
+            Path(name + end).unlink(missing_ok=True)
+        raise
+    return Path(name)
 
 
-def _write_schema(path: Path, meta: Mapping[str, str]) -> None:
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("BEGIN")
-        for statement in _TABLES:
-            connection.execute(statement)
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-        # PRAGMA takes no bound parameters; both values are constants of this file.
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA journal_mode = WAL")
+def _write_schema(
+    connection: sqlite3.Connection, fill: Callable[[sqlite3.Connection], None]
+) -> None:
+    # EXTRA also syncs the folder after the journal is gone.
+    connection.execute("PRAGMA synchronous = EXTRA")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("BEGIN")
+    for statement in STATEMENTS:
+        connection.execute(statement)
+    fill(connection)
+    # PRAGMA takes no bound parameters; both values are constants of this file.
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in ``folder`` to the disk."""
     if os.name != "posix":  # pragma: no cover - other systems cannot open a folder
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -122,29 +141,61 @@ def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to the gallery at ``path``, after every check.
 
     Raises:
-        GalleryFormatError: Not a gallery, damaged, of a newer schema, or not a plain file.
+        GalleryFormatError: Not a gallery, damaged, of another schema, or not a plain file.
         GalleryError: Others may read the file, or it cannot be opened.
     """
-    _check_file(path)
-    _check_header(path)
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-    )
+    if file_version(path) != SCHEMA_VERSION:
+        raise _other_version(path, file_version(path))
+    connection = open_connection(path)
     try:
-        for setting in (
-            "trusted_schema = OFF",
-            "cell_size_check = ON",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-            "synchronous = FULL",
-        ):
-            connection.execute(f"PRAGMA {setting}")
         _check_content(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def open_connection(path: Path) -> sqlite3.Connection:
+    """Return a connection to ``path`` with the settings of a gallery; nothing is checked."""
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _apply_settings(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _apply_settings(connection: sqlite3.Connection) -> None:
+    for setting in (
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+        "foreign_keys = ON",
+        "secure_delete = ON",
+        "synchronous = FULL",
+        # VACUUM copies the file: into memory, and not into a temporary folder.
+        "temp_store = MEMORY",
+    ):
+        connection.execute(f"PRAGMA {setting}")
+
+
+def file_version(path: Path) -> int:
+    """Return the schema of the gallery file at ``path``, from its header.
+
+    Raises:
+        GalleryFormatError: Not a gallery, or not a plain file.
+        GalleryError: Others may read the file.
+    """
+    _check_file(path)
+    with path.open("rb") as file:
+        header = file.read(_HEADER_SIZE)
+    marked = int.from_bytes(header[68:72], "big") == APPLICATION_ID
+    if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC) or not marked:
+        raise GalleryFormatError(f"{path} is not a gallery of edgeface; choose another path")
+    return int.from_bytes(header[60:64], "big")
 
 
 def _check_file(path: Path) -> None:
@@ -161,36 +212,29 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _check_header(path: Path) -> None:
-    with path.open("rb") as file:
-        header = file.read(_HEADER_SIZE)
-    marked = int.from_bytes(header[68:72], "big") == APPLICATION_ID
-    if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC) or not marked:
-        raise GalleryFormatError(f"{path} is not a gallery of edgeface; choose another path")
-    _check_version(int.from_bytes(header[60:64], "big"), path)
-
-
-def _check_version(version: int, path: Path) -> None:
-    if version != SCHEMA_VERSION:
-        raise GalleryFormatError(
-            f"the gallery {path} has schema {version}, this release reads {SCHEMA_VERSION}; "
-            "install the edgeface that wrote it, or a newer one"
-        )
+def _other_version(path: Path, version: int) -> GalleryFormatError:
+    return GalleryFormatError(
+        f"the gallery {path} has schema {version}, this release reads {SCHEMA_VERSION}; "
+        "install the edgeface that wrote it, or a newer one"
+    )
 
 
 def _check_content(connection: sqlite3.Connection, path: Path) -> None:
     # The header is read again through SQLite: the newest one may still be in the log.
-    _check_version(connection.execute("PRAGMA user_version").fetchone()[0], path)
-    found = _schema_of(connection)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise _other_version(path, version)
+    # First: the check below runs what the schema says, and stumbles over one that was changed.
+    if _schema_of(connection) != _expected_schema():
+        raise GalleryFormatError(
+            f"{path} has other tables than a gallery, or triggers or views, or is damaged; restore "
+            "it from a backup, or choose another path"
+        )
     damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     orphans = connection.execute("PRAGMA foreign_key_check").fetchone()
     if damage != "ok" or orphans is not None:
         what = damage if damage != "ok" else "templates without a subject"
         raise GalleryFormatError(f"the gallery {path} is damaged ({what}); restore it from a copy")
-    if found != _expected_schema():
-        raise GalleryFormatError(
-            f"{path} has other tables than a gallery, or triggers or views; choose another path"
-        )
 
 
 def _schema_of(connection: sqlite3.Connection) -> list[tuple[str, str, str | None]]:
@@ -200,6 +244,6 @@ def _schema_of(connection: sqlite3.Connection) -> list[tuple[str, str, str | Non
 
 def _expected_schema() -> list[tuple[str, str, str | None]]:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        for statement in _TABLES:
+        for statement in STATEMENTS:
             connection.execute(statement)
         return _schema_of(connection)

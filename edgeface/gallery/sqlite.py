@@ -1,52 +1,65 @@
-"""A gallery in one file, with the ``sqlite3`` of the standard library."""
+"""A gallery in one encrypted file, with the ``sqlite3`` of the standard library."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from edgeface.errors import (
-    GalleryError,
-    GalleryFormatError,
-    GalleryModelError,
-    InvalidInputError,
-    SubjectExistsError,
-    SubjectNotFoundError,
-)
+from edgeface.errors import GalleryError, InvalidInputError, SubjectExistsError
 from edgeface.gallery.base import (
+    Consent,
+    EnrolmentRecord,
     SubjectInfo,
     TemplateSource,
     check_templates,
     normalise_subject_name,
-    short_id,
     utc_now,
 )
-from edgeface.gallery.matrix import TemplateMatrix, is_usable
-from edgeface.gallery.schema import as_gallery_errors, connect, create_file
-from edgeface.types import Candidate, FloatArray, Template
+from edgeface.gallery.forgetting import Receipt, finish_forgetting, forget, receipts
+from edgeface.gallery.index_of_people import PeopleIndex
+from edgeface.gallery.key_sources import KeyFile
+from edgeface.gallery.keys import GalleryKeys, KeyOptions
+from edgeface.gallery.ledger import Change
+from edgeface.gallery.people import PersonEntry
+from edgeface.gallery.records import Crop, Person, StoredTemplate
+from edgeface.gallery.schema import UNENCRYPTED_VERSION, as_gallery_errors, file_version
+from edgeface.gallery.search import SearchOptions
+from edgeface.gallery.upgrade import encrypt_file
+from edgeface.gallery.vault import Vault
+from edgeface.gallery.writing import add_crop, add_person, add_template, change_person
+from edgeface.types import Candidate, Template
 
-__all__ = ["SqliteGallery"]
+__all__ = ["PersonDetails", "SqliteGallery"]
 
-_STORED = np.dtype("<f4")
+
+@dataclass(frozen=True, slots=True)
+class PersonDetails:
+    """What the gallery keeps about one person, without the templates themselves.
+
+    ``qualities`` are those of the templates in 0..1, the best first; ``crops`` counts the aligned
+    faces that are kept to make templates of later models from.
+    """
+
+    name: str
+    created_at: str
+    active: bool
+    consent: Consent | None
+    qualities: tuple[float, ...]
+    crops: int
 
 
 class SqliteGallery:
     """A gallery that outlives the process: what was acknowledged survives a crash.
 
-    Templates and names are stored **unencrypted**, in a file of mode 0600: whoever can read the
-    file, or a copy of it, has both, and a template can be turned back into a likeness of the
-    face. Until galleries are encrypted, keep the file on an encrypted disk.
-
-    A removed subject leaves nothing in the file or its log. Copies, and the spare blocks of a
-    flash disk, are out of reach of that.
+    Names, templates, consent and crops are encrypted with one key for each person, and bound to
+    their row: what was swapped, changed or put back is refused. Decrypted templates are in memory
+    alone. See :class:`~edgeface.gallery.keys.KeyOptions` for where the key of the gallery is.
 
     Several threads may share a gallery, and several processes one file: a change made by another
     process is seen by the next search.
@@ -54,21 +67,16 @@ class SqliteGallery:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
-        path: Path,
+        vault: Vault,
         *,
-        model_id: str,
-        embedding_size: int,
+        search: SearchOptions | None = None,
         clock: Callable[[], datetime] = utc_now,
+        notices: tuple[str, ...] = (),
     ) -> None:
-        self._connection: sqlite3.Connection | None = connection
-        self._path = path
-        self._model_id = model_id
-        self._embedding_size = embedding_size
+        self.vault = vault
+        self.notices = notices
         self._clock = clock
-        self._lock = threading.RLock()
-        self._matrix: TemplateMatrix | None = None
-        self._data_version = -1
+        self._index = PeopleIndex(search)
 
     @classmethod
     def open(
@@ -78,50 +86,105 @@ class SqliteGallery:
         model_id: str,
         embedding_size: int,
         create: bool = True,
+        keys: KeyOptions | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> SqliteGallery:
         """Return the gallery at ``path``, made there first if it does not exist and ``create``.
 
+        A gallery of schema 1, which held everything unencrypted, is encrypted; ``notices`` says
+        so.
+
         Raises:
             GalleryFormatError: The file is not a gallery, damaged, of an unknown schema, or not a
                 plain file. It is left as it was.
+            GalleryIntegrityError: A row, or the file as a whole, was changed or put back.
             GalleryModelError: The gallery belongs to another model.
+            GalleryKeyError: The key is not at hand or wrong; or there is no protected place for
+                a new one, and a plain file was not asked for.
             GalleryError: There is no such file or folder, or other users may read the file.
+            MissingDependencyError: ``cryptography`` is not installed.
         """
         if not model_id or embedding_size < 1:
             raise InvalidInputError(
                 f"a gallery needs a model_id and an embedding size of at least 1, got "
                 f"{model_id!r} and {embedding_size}"
             )
+        file, options = Path(path).absolute(), keys or KeyOptions()
+        made = None
+        if not os.path.lexists(file):
+            if not create:
+                raise GalleryError(f"no gallery at {file}; enrol a subject to make one")
+            made = Vault.create(file, model_id=model_id, size=embedding_size, options=options)
+        gallery = cls._open(file, options, (model_id, embedding_size), clock, made)
+        try:
+            gallery.vault.require_model(model_id, embedding_size)
+        except BaseException:
+            gallery.close()
+            raise
+        return gallery
+
+    @classmethod
+    def open_existing(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        keys: KeyOptions | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> SqliteGallery:
+        """Return the gallery at ``path``, of whatever model.
+
+        Raises:
+            GalleryError: As :meth:`open`, but for the model.
+        """
         file = Path(path).absolute()
-        meta = {"model_id": model_id, "embedding_size": str(embedding_size)}
+        if not os.path.lexists(file):
+            raise GalleryError(f"no gallery at {file}; `edgeface enrol` makes one")
+        return cls._open(file, keys or KeyOptions(), None, clock)
+
+    @classmethod
+    def _open(
+        cls,
+        file: Path,
+        options: KeyOptions,
+        model: tuple[str, int] | None,
+        clock: Callable[[], datetime],
+        keys: GalleryKeys | None = None,
+    ) -> SqliteGallery:
+        notices = []
         with as_gallery_errors(file):
-            if not os.path.lexists(file):
-                if not create:
-                    raise GalleryError(f"no gallery at {file}; enrol a subject to make one")
-                create_file(file, {**meta, "created_at": _as_text(clock())})
-            connection = connect(file)
-            try:
-                _check_meta(connection, file, meta)
-            except BaseException:
-                connection.close()
-                raise
-        return cls(connection, file, model_id=model_id, embedding_size=embedding_size, clock=clock)
+            if file_version(file) == UNENCRYPTED_VERSION:
+                keys, count = encrypt_file(file, options, model)
+                notices.append(f"the gallery {file} was not encrypted; now it is ({count} people)")
+        vault = Vault.open(file, options, keys=keys)
+        try:
+            if not finish_forgetting(vault):
+                notices.append(
+                    "a removal is not finished: another process reads the gallery, or the disk "
+                    "is full; open it again later"
+                )
+        except BaseException:
+            vault.close()
+            raise
+        if keys is not None:
+            notices.append(_where_the_key_is(vault))
+        return cls(vault, clock=clock, notices=tuple(notices))
 
     @property
     def model_id(self) -> str:
-        """The model that every template of the gallery belongs to."""
-        return self._model_id
+        """The model that every searched template of the gallery belongs to."""
+        with self.vault.reading():
+            return self.vault.people.active.model_id
 
     @property
     def embedding_size(self) -> int:
-        """The length of every template."""
-        return self._embedding_size
+        """The length of every searched template."""
+        with self.vault.reading():
+            return self.vault.people.active.embedding_size
 
     @property
     def path(self) -> Path:
         """The file of the gallery."""
-        return self._path
+        return self.vault.path
 
     @property
     def quarantined(self) -> int:
@@ -129,8 +192,9 @@ class SqliteGallery:
 
         They take no part in a search; enrol their subjects again.
         """
-        with self._use() as connection:
-            return self._current_matrix(connection).quarantined
+        with self.vault.reading():
+            self._index.bring_up_to_date(self.vault.people)
+            return self._index.quarantined
 
     def add(
         self,
@@ -139,84 +203,128 @@ class SqliteGallery:
         *,
         source: TemplateSource = TemplateSource.IMAGE,
         extend: bool = False,
+        record: EnrolmentRecord | None = None,
     ) -> None:
         """Store ``templates`` under ``subject``: see :meth:`Gallery.add`.
 
         They are on the disk when this returns.
         """
-        source = TemplateSource(source)
-        name = normalise_subject_name(subject)
-        self._check(templates)
+        source, name = TemplateSource(source), normalise_subject_name(subject)
+        record = record or EnrolmentRecord()
         if not templates:
             raise InvalidInputError("a subject needs at least one template, got none")
-        now = _as_text(self._clock())
-        with self._use() as connection, _transaction(connection):
-            subject_id = _subject_id(connection, name)
-            if subject_id is not None and not extend:
+        if record.crops and len(record.crops) != len(templates):
+            raise InvalidInputError(
+                f"got {len(record.crops)} crops for {len(templates)} templates; give one for each"
+            )
+        now = self._now()
+        with self.vault.changing() as change:
+            # Inside: another process may have moved the gallery to another model.
+            self._check(templates)
+            entry = self.vault.people.find(name)
+            if entry is not None and not extend:
                 raise SubjectExistsError(
                     "a subject of that name is enrolled already; choose another name, or pass "
                     "extend=True to add templates to it"
                 )
-            self._matrix = None
-            if subject_id is None:
-                subject_id = connection.execute(
-                    "INSERT INTO subject (name, created_at) VALUES (?, ?)", (name, now)
-                ).lastrowid
-            connection.executemany(
-                "INSERT INTO template (subject_id, vector, quality, source, created_at) "
-                "VALUES (?, ?, ?, ?, ?)",
-                [
-                    (subject_id, _to_blob(row.vector), float(row.quality), source.value, now)
-                    for row in templates
-                ],
-            )
+            if entry is None:
+                person = Person(name, now, consent=record.consent)
+                entry = add_person(self.vault.keys, change, person)
+            elif record.consent is not None:
+                agreed = replace(entry.person, consent=record.consent)
+                change_person(self.vault.keys, change, entry, agreed)
+            self._add_rows(change, entry, templates, source, record)
 
     def subjects(self) -> list[SubjectInfo]:
         """Return the enrolled subjects, sorted by name."""
-        with self._use() as connection:
-            rows = connection.execute(
-                "SELECT name, count(template.id), subject.created_at FROM subject "
-                "LEFT JOIN template ON template.subject_id = subject.id "
-                "GROUP BY subject.id ORDER BY name"
-            ).fetchall()
-        return [SubjectInfo(*row) for row in rows]
+        with self.vault.reading():
+            people = self.vault.people
+            counts = people.counts(people.active.row_id)
+            found = [
+                SubjectInfo(
+                    entry.person.name,
+                    counts[row_id],
+                    entry.person.created_at,
+                    entry.person.active,
+                )
+                for row_id, entry in people.subjects.items()
+            ]
+        return sorted(found, key=lambda info: info.name)
 
     def templates(self, subject: str) -> list[Template]:
         """Return the usable templates of ``subject``: see :meth:`Gallery.templates`."""
         name = normalise_subject_name(subject)
-        with self._use() as connection:
-            subject_id = _require_subject(connection, name)
-            rows = connection.execute(
-                "SELECT vector, quality FROM template WHERE subject_id = ? ORDER BY id",
-                (subject_id,),
-            ).fetchall()
-        rows = [row for row in rows if self._is_whole(row[0])]
-        vectors = self._to_array([vector for vector, _ in rows])
-        usable = is_usable(vectors)
-        return [Template(vectors[i], self._model_id, rows[i][1]) for i in np.flatnonzero(usable)]
+        with self.vault.reading():
+            entries = self.vault.people.templates_of(self.vault.require(name).row_id)
+            size, model_id = self.embedding_size, self.model_id
+        return [
+            Template(entry.stored.vector, model_id, entry.stored.quality)
+            for entry in entries
+            if entry.stored.is_usable(size)
+        ]
+
+    def details(self, subject: str) -> PersonDetails:
+        """Return what is kept about ``subject``.
+
+        Raises:
+            SubjectNotFoundError: No such subject is enrolled.
+        """
+        name = normalise_subject_name(subject)
+        with self.vault.reading() as connection:
+            entry = self.vault.require(name)
+            stored = [one.stored for one in self.vault.people.templates_of(entry.row_id)]
+            crops = connection.execute(
+                "SELECT count(*) FROM crop WHERE subject = ?", (entry.row_id,)
+            ).fetchone()[0]
+        person = entry.person
+        qualities = tuple(sorted((one.quality for one in stored), reverse=True))
+        return PersonDetails(
+            person.name, person.created_at, person.active, person.consent, qualities, crops
+        )
 
     def remove(self, subject: str) -> None:
-        """Forget ``subject``: see :meth:`Gallery.remove`.
+        """Forget ``subject``: see :meth:`forget`."""
+        self.forget(subject)
+
+    def forget(self, subject: str) -> Receipt:
+        """Destroy the key and every row of ``subject``; return the receipt.
 
         Raises:
             SubjectNotFoundError: No such subject is enrolled.
             GalleryError: The subject is removed, but another process was reading, so that the
-                log still holds the old pages; they go with the next removal or when the last
-                process closes the gallery.
+                log still holds the old pages; opening the gallery again finishes it.
+        """
+        return forget(self.vault, normalise_subject_name(subject), self._now())
+
+    def receipts(self) -> list[Receipt]:
+        """Return the receipts of everybody who was forgotten, oldest first."""
+        return receipts(self.vault)
+
+    def rename(self, subject: str, new_name: str) -> None:
+        """Give ``subject`` another name.
+
+        Raises:
+            SubjectNotFoundError: No such subject is enrolled.
+            SubjectExistsError: Somebody else has the new name.
+        """
+        name, new_name = normalise_subject_name(subject), normalise_subject_name(new_name)
+        with self.vault.changing() as change:
+            entry = self.vault.require(name)
+            other = self.vault.people.find(new_name)
+            if other is not None and other.row_id != entry.row_id:
+                raise SubjectExistsError("a subject of the new name is enrolled already")
+            change_person(self.vault.keys, change, entry, replace(entry.person, name=new_name))
+
+    def set_active(self, subject: str, *, active: bool) -> None:
+        """Let ``subject`` take part in searches, or not; the templates stay.
+
+        Raises:
+            SubjectNotFoundError: No such subject is enrolled.
         """
         name = normalise_subject_name(subject)
-        with self._use() as connection:
-            with _transaction(connection):
-                subject_id = _require_subject(connection, name)
-                self._matrix = None
-                connection.execute("DELETE FROM subject WHERE id = ?", (subject_id,))
-            # DELETE alone leaves the template in the log, whatever secure_delete says.
-            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
-            raise GalleryError(
-                f"the subject is removed, but another process was reading {self._path}: its log "
-                "still holds the old pages until that process closes the gallery"
-            )
+        with self.vault.changing() as change:
+            entry = self.vault.require(name)
+            change_person(self.vault.keys, change, entry, replace(entry.person, active=active))
 
     def search(self, template: Template, k: int = 5) -> list[Candidate]:
         """Return up to ``k`` candidates: see :meth:`Gallery.search`."""
@@ -226,20 +334,18 @@ class SqliteGallery:
         """Return what :meth:`search` returns, for each of ``templates``."""
         if k < 1:
             raise InvalidInputError(f"k must be at least 1, got {k}")
-        self._check(templates)
         if not templates:
             return []
-        with self._use() as connection:
-            matrix = self._current_matrix(connection)
-        return matrix.search(np.stack([template.vector for template in templates]), k)
+        with self.vault.reading():
+            self._check(templates)
+            self._index.bring_up_to_date(self.vault.people)
+            probes = np.stack([template.vector for template in templates])
+            return self._index.search(self.vault.people, probes, k)
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        with self._lock, as_gallery_errors(self._path):
-            connection, self._connection = self._connection, None
-            self._matrix = None
-            if connection is not None:
-                connection.close()
+        self._index.close()
+        self.vault.close()
 
     def __enter__(self) -> SqliteGallery:
         return self
@@ -252,86 +358,35 @@ class SqliteGallery:
     ) -> None:
         self.close()
 
-    @contextlib.contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, as_gallery_errors(self._path):
-            if self._connection is None:
-                raise GalleryError(f"the gallery {self._path} was closed; open it again")
-            yield self._connection
+    def _add_rows(
+        self,
+        change: Change,
+        entry: PersonEntry,
+        templates: Sequence[Template],
+        source: TemplateSource,
+        record: EnrolmentRecord,
+    ) -> None:
+        keys, model, now = self.vault.keys, self.vault.people.active, self._now()
+        for template in templates:
+            quality = float(template.quality)
+            stored = StoredTemplate(template.vector, quality, source, now, record.artefact)
+            add_template(keys, change, entry, model, stored)
+        for face, template in zip(record.crops, templates, strict=False):
+            add_crop(keys, change, entry, Crop(face, float(template.quality), now))
 
     def _check(self, templates: Sequence[Template]) -> None:
-        check_templates(templates, model_id=self._model_id, embedding_size=self._embedding_size)
+        active = self.vault.people.active
+        check_templates(templates, model_id=active.model_id, embedding_size=active.embedding_size)
 
-    def _current_matrix(self, connection: sqlite3.Connection) -> TemplateMatrix:
-        # data_version changes when another connection commits; it is read before the rows, so
-        # that a commit in between makes the next search load them again.
-        version = connection.execute("PRAGMA data_version").fetchone()[0]
-        if self._matrix is None or version != self._data_version:
-            self._matrix, self._data_version = self._load(connection), version
-        return self._matrix
+    def _now(self) -> str:
+        return self._clock().isoformat(timespec="seconds")
 
-    def _load(self, connection: sqlite3.Connection) -> TemplateMatrix:
-        rows = connection.execute(
-            "SELECT name, vector FROM template JOIN subject ON subject.id = subject_id "
-            "ORDER BY template.id"
-        ).fetchall()
-        whole = [row for row in rows if self._is_whole(row[1])]
-        return TemplateMatrix.build(
-            [name for name, _ in whole],
-            self._to_array([vector for _, vector in whole]),
-            quarantined=len(rows) - len(whole),
+
+def _where_the_key_is(vault: Vault) -> str:
+    source = vault.keys.source
+    if source == KeyFile.name:
+        return (
+            "the key of the new gallery is a plain file: it protects copies of the gallery, and "
+            "nothing from who can read this disk; `edgeface gallery rekey` moves it"
         )
-
-    def _is_whole(self, blob: object) -> bool:
-        return isinstance(blob, bytes) and len(blob) == self._embedding_size * _STORED.itemsize
-
-    def _to_array(self, blobs: Sequence[bytes]) -> FloatArray:
-        flat = np.frombuffer(b"".join(blobs), _STORED)
-        return flat.astype(np.float32).reshape(-1, self._embedding_size)
-
-
-def _to_blob(vector: FloatArray) -> bytes:
-    return vector.astype(_STORED).tobytes()
-
-
-def _as_text(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds")
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has rolled back by itself after some errors, such as a full disk.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _subject_id(connection: sqlite3.Connection, name: str) -> int | None:
-    row = connection.execute("SELECT id FROM subject WHERE name = ?", (name,)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _require_subject(connection: sqlite3.Connection, name: str) -> int:
-    subject_id = _subject_id(connection, name)
-    if subject_id is None:
-        raise SubjectNotFoundError("no subject of that name is enrolled")
-    return subject_id
-
-
-def _check_meta(connection: sqlite3.Connection, path: Path, wanted: dict[str, str]) -> None:
-    found = dict(connection.execute("SELECT key, value FROM meta").fetchall())
-    if not {"model_id", "embedding_size"} <= found.keys():
-        raise GalleryFormatError(f"the gallery {path} does not name its model; restore a copy")
-    if all(found[key] == value for key, value in wanted.items()):
-        return
-    raise GalleryModelError(
-        f"the gallery {path} belongs to model {short_id(found['model_id'])} (embedding size "
-        f"{found['embedding_size']}), this is model {short_id(wanted['model_id'])} (embedding "
-        f"size {wanted['embedding_size']}); open it with the model it was made with, or enrol "
-        "the subjects again in a new gallery"
-    )
+    return f"the key of the new gallery is kept in: {source}"

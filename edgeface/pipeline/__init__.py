@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from edgeface.pipeline.enrolment import EnrolmentReport, RejectedImage
 from edgeface.pipeline.finding import FaceFinder, FoundFace
+from edgeface.pipeline.group import StreamGroup
+from edgeface.pipeline.interest import ComparisonOptions
 from edgeface.pipeline.recognizer import Image, Recognizer, RecognizerOptions
-from edgeface.pipeline.stream import FrameResult
+from edgeface.pipeline.stream import FrameResult, Stream, StreamOptions
+from edgeface.pipeline.visits import VisitOptions
 
 __all__ = [
+    "ComparisonOptions",
     "EnrolmentReport",
     "FaceFinder",
     "FoundFace",
@@ -16,4 +20,8 @@ __all__ = [
     "Recognizer",
     "RecognizerOptions",
     "RejectedImage",
+    "Stream",
+    "StreamGroup",
+    "StreamOptions",
+    "VisitOptions",
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgeface.alignment import align
 from edgeface.detection.base import FaceDetector, LandmarkFinder
 from edgeface.detection.sanity import landmarks_are_plausible
+from edgeface.detection.scanning import EveryFrameScanner, FaceScanner, ScanOptions
 from edgeface.errors import InvalidInputError
 from edgeface.quality import QualityGateOptions, assess
 from edgeface.types import (
@@ -61,7 +62,8 @@ class FaceFinder:
     """Finds the faces of a frame and makes them ready for comparison with one model.
 
     ``template`` names the model's alignment template. ``max_faces`` bounds the work on a crowded
-    frame: the largest faces are followed up, the others left out.
+    frame: the largest faces are followed up, the others left out. ``scanner`` makes what searches
+    a stream; without it every frame of a stream is given to ``detector``.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class FaceFinder:
         *,
         template: str,
         max_faces: int = 20,
+        scanner: Callable[[ScanOptions], FaceScanner] | None = None,
     ) -> None:
         if max_faces < 1:
             raise InvalidInputError(f"max_faces must be at least 1, got {max_faces}")
@@ -78,11 +81,25 @@ class FaceFinder:
         self._landmark_finder = landmark_finder
         self._template = template
         self._max_faces = max_faces
+        self._scanner = scanner
 
     def detect(self, frame: Frame) -> list[FaceDetection]:
         """Return the faces of ``frame``, the largest first, at most ``max_faces``."""
-        found = self._detector.detect(frame)
-        return sorted(found, key=lambda face: -face.box.area_px)[: self._max_faces]
+        return self.largest(self._detector.detect(frame))
+
+    def largest(self, detections: Iterable[FaceDetection]) -> list[FaceDetection]:
+        """Return the largest of ``detections`` first, at most ``max_faces``."""
+        return sorted(detections, key=lambda face: -face.box.area_px)[: self._max_faces]
+
+    def scanner(self, options: ScanOptions) -> FaceScanner:
+        """Return what searches the frames of one stream."""
+        if self._scanner is not None:
+            return self._scanner(options)
+        return EveryFrameScanner(self._detector)
+
+    def whole_scanner(self) -> FaceScanner:
+        """Return what searches every picture whole, for pictures that stand alone."""
+        return EveryFrameScanner(self._detector)
 
     def find(
         self,
@@ -97,10 +114,15 @@ class FaceFinder:
         if detections is None:
             detections = self.detect(frame)
             timer.stage("detect")
-        return [self._follow(frame, face, options, timer) for face in detections]
+        return [self._follow(frame, face, detections, options, timer) for face in detections]
 
     def _follow(
-        self, frame: Frame, face: FaceDetection, options: QualityGateOptions, timer: StageTimer
+        self,
+        frame: Frame,
+        face: FaceDetection,
+        detections: Sequence[FaceDetection],
+        options: QualityGateOptions,
+        timer: StageTimer,
     ) -> FoundFace:
         landmarks = self._landmark_finder.find(frame, face)
         timer.stage("landmarks")
@@ -110,7 +132,7 @@ class FaceFinder:
             return FoundFace(face, landmarks, reasons=(RejectionReason.LANDMARKS_IMPLAUSIBLE,))
         aligned = align(frame, landmarks.points_px, self._template)
         timer.stage("align")
-        quality = assess(frame, face, landmarks, aligned, options)
+        quality = assess(frame, face, landmarks, aligned, options, others=detections)
         timer.stage("quality")
         if not quality.passed:
             return FoundFace(face, landmarks, quality, reasons=quality.reasons)

@@ -1,112 +1,311 @@
-"""One stream through the pipeline: tracks, evidence over frames, and events."""
+"""One stream through the pipeline: faces found and followed, evidence over frames, events."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from edgeface.decision import DecisionOptions, TrackDecider
-from edgeface.pipeline.finding import StageTimer
-from edgeface.tracking import Tracker
+from edgeface.decision import DecisionOptions
+from edgeface.detection.scanning import FaceScanner, ScanOptions
+from edgeface.pipeline.comparing import Comparer, Comparison
+from edgeface.pipeline.finding import FaceFinder, FoundFace, StageTimer
+from edgeface.pipeline.followed import Followed
+from edgeface.pipeline.interest import ComparisonBudget, ComparisonOptions, most_urgent
+from edgeface.pipeline.scene import SceneWatch
+from edgeface.pipeline.visits import Moment, Presence, VisitBook, VisitOptions
+from edgeface.quality import QualityGateOptions
+from edgeface.tracking import Tracker, TrackerOptions
 from edgeface.types import (
+    BoundingBox,
     Event,
-    EventKind,
+    FaceDetection,
     Frame,
-    IdentificationResult,
     Observation,
+    Outcome,
 )
 
-__all__ = ["CONFIRMING_FRAMES", "FrameResult", "Stream"]
+__all__ = ["CONFIRMING_LOOKS", "FrameResult", "Pending", "Stream", "StreamOptions"]
 
-CONFIRMING_FRAMES = 3
-"""Frames a track must be seen in before it is announced: a detector's slip lasts one or two."""
+Value = TypeVar("Value")
 
-ObserveFrame = Callable[[Frame, StageTimer], list[Observation]]
+CONFIRMING_LOOKS = 3
+"""Looks in which a track must be seen before it is said: a detector's slip lasts one or two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """How a stream is searched, followed, compared and told; see the parts."""
+
+    scan: ScanOptions = field(default_factory=ScanOptions)
+    tracker: TrackerOptions = field(default_factory=TrackerOptions)
+    comparison: ComparisonOptions = field(default_factory=ComparisonOptions)
+    visits: VisitOptions = field(default_factory=VisitOptions)
+
+    @classmethod
+    def every_frame(cls) -> StreamOptions:
+        """Return the options that search every frame whole and compare every face in it."""
+        scan = ScanOptions(sweep_s=0.0, follow_s=0.0)
+        return cls(scan=scan, comparison=ComparisonOptions.every_frame())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """One frame, what was seen in it, what that led to, and the milliseconds by stage."""
+    """One frame, what was seen in it, what that led to, and the milliseconds by stage.
+
+    ``stream`` is the position of the source among those that are watched together.
+    """
 
     frame: Frame
     observations: tuple[Observation, ...]
     events: tuple[Event, ...]
     times_ms: Mapping[str, float]
+    stream: int = 0
 
 
 @dataclass(slots=True)
-class _Track:
-    decider: TrackDecider
-    frames_seen: int = 0
-    appeared: bool = False
-    said: tuple[str, str | None] | None = None
-    last_frame: Frame | None = None
+class Pending:
+    """A frame in which faces were found, and those of them that are to be compared."""
+
+    frame: Frame
+    moment: Moment
+    timer: StageTimer
+    seen: dict[int, FaceDetection]
+    looks: dict[int, FoundFace]
+    expected: Mapping[int, BoundingBox]
+    events: list[Event]
+
+    @property
+    def faces(self) -> list[FoundFace]:
+        """The faces to compare."""
+        return list(self.looks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class StreamParts:
+    """What a stream works with; the budget and the visits may be shared by several."""
+
+    finder: FaceFinder
+    comparer: Comparer
+    scanner: FaceScanner
+    quality: QualityGateOptions
+    budget: ComparisonBudget
+    visits: VisitBook
 
 
 class Stream:
-    """Keeps the state of one source; ``observe`` finds and compares the faces of one frame.
+    """Keeps the state of one source.
 
-    ``APPEARED`` is said once for each track, when it was seen in ``CONFIRMING_FRAMES`` frames;
+    ``APPEARED`` is said once for each track, when it was seen in ``CONFIRMING_LOOKS`` looks;
     ``IDENTIFIED`` each time what the track says changes; ``LEFT`` when a track that was announced
-    ends. With ``stills`` every frame stands alone and is announced at once.
+    ends. ``ARRIVED`` and ``DEPARTED`` are said once for each visit of a known subject. With
+    ``stills`` every frame stands alone, is compared whole and announced at once, and there are
+    no visits.
     """
 
     def __init__(
-        self, observe: ObserveFrame, options: DecisionOptions, *, stills: bool = False
+        self,
+        parts: StreamParts,
+        options: StreamOptions,
+        decision: DecisionOptions,
+        *,
+        stills: bool = False,
     ) -> None:
-        self._observe = observe
+        self._parts = parts
         self._stills = stills
-        self._options = DecisionOptions.single_frame(margin=options.margin) if stills else options
-        self._tracker = Tracker()
-        self._tracks: dict[int, _Track] = {}
+        self._options = options
+        self._decision = (
+            DecisionOptions.single_frame(margin=decision.margin) if stills else decision
+        )
+        self._tracker = Tracker(options.tracker)
+        self._followed: dict[int, Followed] = {}
+        self._moment = Moment(-math.inf)
+        self._scene = SceneWatch()
 
     def process(self, frame: Frame) -> FrameResult:
         """Return what ``frame`` shows and leads to."""
+        pending = self.prepare(frame)
+        return self.complete(pending, self._parts.comparer.compare(pending.faces, pending.timer))
+
+    def prepare(self, frame: Frame) -> Pending:
+        """Return the faces of ``frame``; :meth:`complete` must follow before the next frame."""
         timer = StageTimer()
-        seen = self._observe(frame, timer)
-        identities = self._tracker.update([entry.detection for entry in seen])
-        events = list(self._end(self._tracker.lost, frame))
-        observations = []
-        for entry, track_id in zip(seen, identities, strict=True):
-            result, happened = self._advance(track_id, entry, frame)
-            observations.append(replace(entry, track_id=track_id, track_result=result))
-            events += happened
+        now_s = max(self._moment.time_s, frame.timestamp_s)
+        moment = self._moment = Moment(now_s, frame.index, frame.source)
+        expected = self._tracker.expected(now_s)
+        scan = self._parts.scanner.scan(frame, expected)
+        detections = self._parts.finder.largest(scan.detections)
+        timer.stage("detect")
+        numbers = self._tracker.follow(detections, time_s=now_s, looked=scan.looked)
+        seen = {n: d for n, d in zip(numbers, detections, strict=True) if n is not None}
+        events = self._end(self._tracker.lost, moment)
+        for number in scan.looked & self._followed.keys() - seen.keys():
+            self._followed[number].is_missed = True
+        if self._scene.is_cut(frame):
+            for followed in self._followed.values():
+                followed.doubt()
+        for number, detection in seen.items():
+            self._follow(number, detection, moment)
+        timer.stage("track")
+        looks = self._look_closer(frame, seen, now_s, timer)
+        return Pending(frame, moment, timer, seen, looks, self._tracker.expected(now_s), events)
+
+    def complete(self, pending: Pending, comparisons: Sequence[Comparison]) -> FrameResult:
+        """Return what the frame shows and leads to, given a comparison for each of its faces."""
+        fresh = set()
+        # An exchange of two tracks changes what is seen of which.
+        looks = [(number, pending.seen[number]) for number in pending.looks]
+        for (number, detection), comparison in zip(looks, comparisons, strict=True):
+            fresh.add(self._learn(number, detection, comparison, pending))
+        observations, events = [], pending.events
+        for number, followed in sorted(self._followed.items()):
+            if self._stills or followed.is_shown(pending.moment.time_s):
+                observations.append(_observe(followed, pending, is_carried=number not in fresh))
+            if number in pending.seen:
+                events += followed.events(confirming_looks=1 if self._stills else CONFIRMING_LOOKS)
+        events += self._visits(pending.moment)
         if self._stills:
-            events += self._end(self._tracker.finish(), frame)
-        timer.stage("decide")
-        return FrameResult(frame, tuple(observations), tuple(events), timer.total_ms)
+            events += self._end(self._tracker.finish(), pending.moment)
+        pending.timer.stage("decide")
+        return FrameResult(
+            pending.frame, tuple(observations), tuple(events), pending.timer.total_ms
+        )
 
-    def finish(self) -> tuple[Event, ...]:
-        """Return the events of the tracks that end with the stream."""
-        return self._end(self._tracker.finish(), None)
+    def finish(self, *, end_visits: bool = True) -> tuple[Event, ...]:
+        """Return the events of the tracks and visits that end with the stream."""
+        events = self._end(self._tracker.finish(), self._moment)
+        return (*events, *(self._parts.visits.finish() if end_visits else ()))
 
-    def _advance(
-        self, track_id: int, entry: Observation, frame: Frame
-    ) -> tuple[IdentificationResult | None, list[Event]]:
-        track = self._tracks.setdefault(track_id, _Track(TrackDecider(self._options)))
-        track.last_frame = frame
-        track.frames_seen += 1
-        result = track.decider.update(entry.result)
-        if not (self._stills or track.frames_seen >= CONFIRMING_FRAMES):
-            return result, []
+    def _follow(self, number: int, detection: FaceDetection, moment: Moment) -> None:
+        followed = self._followed.get(number)
+        if followed is None:
+            followed = self._followed[number] = Followed(
+                number, self._decision, self._options.comparison, self._parts.comparer.point
+            )
+        sure = detection.score >= self._options.tracker.min_new_score
+        followed.seen(detection, moment, sure=sure)
+        if number in self._tracker.doubtful:
+            followed.interest.doubt()
+
+    def _look_closer(
+        self, frame: Frame, seen: Mapping[int, FaceDetection], now_s: float, timer: StageTimer
+    ) -> dict[int, FoundFace]:
+        """Return the faces that are to be compared, by track."""
+        urgencies = {
+            number: self._followed[number].interest.urgency(
+                detection, self._followed[number].result, now_s
+            )
+            for number, detection in seen.items()
+        }
+        budget = self._parts.budget
+        chosen = list(seen) if self._stills else most_urgent(urgencies, budget, now_s)
+        found = self._parts.finder.find(
+            frame, self._parts.quality, detections=[seen[n] for n in chosen], timer=timer
+        )
+        looks = {}
+        for number, face in zip(chosen, found, strict=True):
+            followed = self._followed[number]
+            quality = face.quality.score if face.quality else 0.0
+            if followed.interest.is_worth_embedding(quality, followed.result, now_s):
+                looks[number] = face
+            else:
+                followed.interest.looked(seen[number], None, quality, now_s)
+        return looks
+
+    def _learn(
+        self, number: int, detection: FaceDetection, comparison: Comparison, pending: Pending
+    ) -> int:
+        """Take a comparison; return the track that it counts for in the end."""
+        followed = self._followed[number]
+        quality = comparison.quality.score if comparison.quality else 0.0
+        followed.interest.looked(detection, comparison.result, quality, pending.moment.time_s)
+        if followed.compared(comparison):
+            if followed.is_suspect or _names_another(followed, comparison):
+                followed.interest.doubt()
+            return number
+        owner = self._owner_of(followed)
+        if owner is None:
+            followed.restart()
+            return number
+        self._exchange(followed, owner, pending)
+        return owner.track_id
+
+    def _owner_of(self, followed: Followed) -> Followed | None:
+        """Return the track whose person the face that disagrees with ``followed`` is."""
+        alike = [
+            (score, other)
+            for other in self._followed.values()
+            if other is not followed
+            and (score := other.similarity_of_pending(followed)) is not None
+            and score >= self._parts.comparer.point.threshold
+            and (other.is_missed or other.is_suspect)
+        ]
+        return max(alike, key=lambda pair: pair[0])[1] if alike else None
+
+    def _exchange(self, followed: Followed, owner: Followed, pending: Pending) -> None:
+        """Give two tracks that changed faces each other's boxes, so that numbers stay."""
+        one, other = followed.track_id, owner.track_id
+        self._tracker.swap(one, other)
+        followed.hand_over(owner)
+        owner.newest = owner.result or owner.newest
+        followed.detection, owner.detection = owner.detection, followed.detection
+        followed.is_missed, owner.is_missed = owner.is_missed, followed.is_missed
+        owner.quality, followed.quality = followed.quality, None
+        _swap(pending.seen, one, other)
+        _swap(pending.looks, one, other)
+
+    def _visits(self, moment: Moment) -> tuple[Event, ...]:
+        if self._stills:
+            return ()
+        present: dict[str, Presence] = {}
+        for number, followed in sorted(self._followed.items()):
+            result = followed.result
+            if (
+                followed.appeared
+                and not followed.is_missed
+                and result is not None
+                and result.outcome is Outcome.KNOWN
+                and result.subject is not None
+            ):
+                present.setdefault(result.subject, Presence(number, result))
+        return self._parts.visits.update(present, moment)
+
+    def _end(self, numbers: Sequence[int], moment: Moment) -> list[Event]:
         events = []
-        if not track.appeared:
-            track.appeared = True
-            events.append(_event(EventKind.APPEARED, track_id, result or entry.result, frame))
-        if result is not None and (result.outcome.value, result.subject) != track.said:
-            track.said = (result.outcome.value, result.subject)
-            events.append(_event(EventKind.IDENTIFIED, track_id, result, frame))
-        return result, events
-
-    def _end(self, track_ids: Sequence[int], frame: Frame | None) -> tuple[Event, ...]:
-        events = []
-        for track_id in track_ids:
-            track = self._tracks.pop(track_id)
-            last, where = track.decider.result, frame or track.last_frame
-            if track.appeared and last is not None and where is not None:
-                events.append(_event(EventKind.LEFT, track_id, last, where))
-        return tuple(events)
+        for number in numbers:
+            followed = self._followed.pop(number, None)
+            events += followed.left(moment) if followed is not None else []
+        return events
 
 
-def _event(kind: EventKind, track_id: int, result: IdentificationResult, frame: Frame) -> Event:
-    return Event(kind, track_id, result, frame.timestamp_s, frame.index, frame.source)
+def _swap(table: dict[int, Value], one: int, other: int) -> None:
+    """Exchange what two keys hold; what one lacks, the other lacks then."""
+    swapped = {one: table.pop(other, None), other: table.pop(one, None)}
+    table.update({key: value for key, value in swapped.items() if value is not None})
+
+
+def _names_another(followed: Followed, comparison: Comparison) -> bool:
+    """Return whether a frame names somebody whom the track does not name."""
+    subject = comparison.result.subject
+    said = followed.result
+    return subject is not None and (said is None or said.subject != subject)
+
+
+def _observe(followed: Followed, pending: Pending, *, is_carried: bool) -> Observation:
+    number = followed.track_id
+    detection = pending.seen.get(number)
+    if detection is None:
+        last = followed.detection
+        score = last.score if last is not None else 0.0
+        detection = FaceDetection(pending.expected[number], score)
+    look = pending.looks.get(number)
+    return Observation(
+        detection,
+        followed.newest,
+        followed.quality,
+        look.landmarks if look is not None else None,
+        track_id=number,
+        track_result=followed.result,
+        is_carried=is_carried,
+    )

@@ -15,7 +15,14 @@ from typing import Any
 from edgeface.bundle import MANIFEST_NAME, Artefact, Bundle, Manifest, manifest_to_json
 from edgeface.errors import InvalidInputError
 
-__all__ = ["model_identity", "write_bundle"]
+__all__ = [
+    "model_identity",
+    "require_free",
+    "write_artefact",
+    "write_bundle",
+    "write_file",
+    "write_folder",
+]
 
 REPORT_NAME = "report.json"
 PAGE_NAME = "report.html"
@@ -51,27 +58,49 @@ def write_bundle(
         InvalidInputError: Something is at ``folder`` already and ``overwrite`` is not set, or it
             is not a bundle.
     """
-    _require_free(folder, overwrite=overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        entries = [_write_artefact(work, name, content) for name, content in models.items()]
+
+    def fill(work: Path) -> None:
+        entries = [write_artefact(work, name, content) for name, content in models.items()]
         text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False) + "\n"
-        files = {REPORT_NAME: _write(work / REPORT_NAME, text.encode())}
-        manifest = replace(manifest, artefacts=tuple(entries), files=files)
+        files = {REPORT_NAME: write_file(work / REPORT_NAME, text.encode())}
+        final = replace(manifest, artefacts=tuple(entries), files=files)
         if page is not None:
-            files = files | {PAGE_NAME: _write(work / PAGE_NAME, page(manifest).encode())}
-            manifest = replace(manifest, files=files)
-        _write(work / MANIFEST_NAME, manifest_to_json(manifest).encode())
-        work.chmod(0o755)
+            files = files | {PAGE_NAME: write_file(work / PAGE_NAME, page(final).encode())}
+            final = replace(final, files=files)
+        write_file(work / MANIFEST_NAME, manifest_to_json(final).encode())
         Bundle.open(work)
-        _swap(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+    write_folder(folder, fill, overwrite=overwrite)
     return Bundle.open(folder)
 
 
-def _require_free(folder: Path, *, overwrite: bool) -> None:
+def write_folder(folder: Path, fill: Callable[[Path], None], *, overwrite: bool = False) -> None:
+    """Put what ``fill`` writes into a new folder at ``folder``, in one step.
+
+    ``fill`` must raise when what it wrote is not a bundle; then nothing is changed.
+
+    Raises:
+        InvalidInputError: Something is at ``folder`` already and ``overwrite`` is not set, or it
+            is not a bundle.
+    """
+    require_free(folder, overwrite=overwrite)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        fill(work)
+        work.chmod(0o755)
+        _swap(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Return if a bundle may be written to ``folder``.
+
+    Raises:
+        InvalidInputError: Something is there already and ``overwrite`` is not set, or it is not a
+            bundle.
+    """
     if not os.path.lexists(folder):
         return
     if not overwrite:
@@ -82,13 +111,15 @@ def _require_free(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def _write_artefact(work: Path, name: str, content: bytes) -> Artefact:
+def write_artefact(work: Path, name: str, content: bytes) -> Artefact:
+    """Return the manifest's entry of the artefact called ``name``, written into ``work``."""
     file = f"model.{name}.onnx"
-    digest = _write(work / file, content)
+    digest = write_file(work / file, content)
     return Artefact(name, file, digest, len(content), "int8" if "int8" in name else "float32")
 
 
-def _write(path: Path, content: bytes) -> str:
+def write_file(path: Path, content: bytes) -> str:
+    """Return the SHA-256 of ``content``, written to ``path`` and flushed to the disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()

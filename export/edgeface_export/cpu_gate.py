@@ -6,20 +6,23 @@ from dataclasses import replace
 
 import onnx
 
+from edgeface.errors import ArchitectureError
 from edgeface_export.cpu_artefacts import (
     CPU_INT8,
+    SPEED_BUDGET_S,
     CpuArtefacts,
-    IntegerSource,
+    Timing,
     build_cpu_artefacts,
 )
-from edgeface_export.gates import GateLimits, QuantiserFigures, compare_embeddings, quantiser_gates
+from edgeface_export.gates import GateLimits, compare_embeddings, quantiser_gates
 from edgeface_export.graph.session import EmbeddingSession
-from edgeface_export.int8 import Int8Result, Int8Source
+from edgeface_export.int8 import Int8Result, Int8Source, suited
 from edgeface_export.quantise import QuantiseOptions
-from edgeface_export.quantise.data_free import data_free_ranges
-from edgeface_export.quantise.ranges import TensorRange, collect_ranges
+from edgeface_export.quantise.integer_fit import quantise_integer
 
-__all__ = ["make_cpu_artefacts"]
+__all__ = ["left_out", "make_cpu_artefacts"]
+
+_TIMED_CROPS = 4
 
 
 def make_cpu_artefacts(
@@ -28,63 +31,63 @@ def make_cpu_artefacts(
     *,
     options: QuantiseOptions,
     limits: GateLimits,
+    budget_s: float = SPEED_BUDGET_S,
 ) -> CpuArtefacts:
     """Return the artefacts for CPUs that are faster than plain float and pass the gates.
 
     ``cpu-int8`` is made only beside an INT8 artefact, ``int8``. One that fails the quantiser's
     gates is left out, and a note says so: the Q/DQ artefact that passed is still there.
+    ``budget_s`` is about how long artefacts are timed.
 
     Raises:
         GateFailedError: A float rewrite is not equal to the plain graph (an error of ours).
     """
+    timing = Timing(source.crops.held_out[:_TIMED_CROPS], budget_s)
     if int8 is None:
-        return build_cpu_artefacts(source.network, source.fp32, None, None)
-    integer = IntegerSource.of(source.network, crops=source.ranging)
-    built = build_cpu_artefacts(
-        source.network,
-        source.fp32,
-        int8.quantised,
-        _ranges(integer, source, options),
-        source=integer,
-        crops=source.held_out[:8],
-    )
+        return build_cpu_artefacts(source.network, source.fp32, None, None, timing=timing)
+    integer, why = _integer(source, int8, options)
+    built = build_cpu_artefacts(source.network, source.fp32, int8.quantised, integer, timing=timing)
+    if integer is None:
+        built = replace(built, notes=(*built.notes, f"cpu-int8 is left out: {why}"))
     return _gated(built, source, limits)
 
 
-def _ranges(
-    integer: IntegerSource, source: Int8Source, options: QuantiseOptions
-) -> dict[str, TensorRange]:
-    if not integer.tensors:
-        return {}
-    if source.ranging is None:
-        return data_free_ranges(integer.network, integer.tensors, deviations=options.deviations)
-    return collect_ranges(
-        integer.model,
-        integer.tensors,
-        source.ranging,
-        method=options.method,
-        percentile=options.percentile,
-    )
+def left_out(built: CpuArtefacts, why: str) -> CpuArtefacts:
+    """Return ``built`` without ``cpu-int8``, with a note of the reason."""
+    models = {name: kept for name, kept in built.models.items() if name != CPU_INT8}
+    speed = tuple(row for row in built.speed if row["artefact"] != CPU_INT8)
+    note = f"cpu-int8 is left out, it failed its gates: {why}"
+    return replace(built, models=models, speed=speed, notes=(*built.notes, note))
+
+
+def _integer(
+    source: Int8Source, int8: Int8Result, options: QuantiseOptions
+) -> tuple[onnx.ModelProto | None, str]:
+    """Return the integer graph, or None and why there is none."""
+    try:
+        model = quantise_integer(
+            source.network,
+            source.crops.ranging,
+            suited(options, source.crops),
+            name=source.fp32.graph.name,
+            activations=int8.quantised.activations,
+        )
+    except ArchitectureError as exc:
+        return None, str(exc)
+    return model, ""
 
 
 def _gated(built: CpuArtefacts, source: Int8Source, limits: GateLimits) -> CpuArtefacts:
     model = built.models.get(CPU_INT8)
     if model is None:
         return built
-    figures = _compare(model, source)
+    rows = EmbeddingSession(model).embed(source.crops.held_out)
+    figures = compare_embeddings(source.expected, rows, faces=source.crops.show_faces)
     failed = [gate.sentence for gate in quantiser_gates(figures, limits) if not gate.passed]
-    measured = built.figures | {
+    measured = {
         "cpu_int8_cosine_mean": figures.cosine_mean,
         "cpu_int8_cosine_p1": figures.cosine_p1,
         "cpu_int8_pair_change_p99": figures.pair_change_p99,
     }
-    if not failed:
-        return replace(built, figures=measured)
-    note = "cpu-int8 is left out, it failed its gates: " + "; ".join(failed)
-    models = {name: kept for name, kept in built.models.items() if name != CPU_INT8}
-    return CpuArtefacts(models, measured, (*built.notes, note))
-
-
-def _compare(model: onnx.ModelProto, source: Int8Source) -> QuantiserFigures:
-    rows = [EmbeddingSession(graph).embed(source.held_out) for graph in (source.fp32, model)]
-    return compare_embeddings(rows[0], rows[1], faces=source.ranging is not None)
+    built = replace(built, figures=built.figures | measured)
+    return left_out(built, "; ".join(failed)) if failed else built

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,61 +10,64 @@ import numpy.typing as npt
 
 from edgeface.errors import GateFailedError
 from edgeface.types import FloatArray
+from edgeface_export.gate_limits import GateLimits
 from edgeface_export.parity import Parity
 
 __all__ = [
     "GateLimits",
     "GateResult",
     "QuantiserFigures",
-    "check_gates",
+    "Spread",
+    "at_least",
+    "at_most",
     "compare_embeddings",
     "figures_of",
+    "measure_spread",
     "parity_gate",
     "quantiser_gates",
+    "require_passed",
+    "spread_gates",
 ]
 
 # That of edgeface.types.Template: what is further from length 1 is never compared.
 _LENGTH_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateLimits:
-    """What is good enough.
-
-    ========================  =======  ==========================================================
-    limit                     default  what it bounds
-    ========================  =======  ==========================================================
-    max_parity_difference     1e-5     any value of a unit embedding, against the checkpoint
-    min_cosine_mean           0.95     cosine of INT8 and float embeddings of one crop, mean
-    min_cosine_p1             0.92     the same, the worst hundredth of the crops
-    max_mean_score_rise       0.05     rise of the mean score of different crops by INT8: a
-                                       collapse that INT8 caused
-    max_pair_change_p99       0.08     change of the score of a pair by INT8, 99 % of pairs
-    max_mean_score            0.90     mean score of different faces: above it the model tells
-                                       nobody apart
-    ========================  =======  ==========================================================
-
-    The last two are asked of faces only: synthetic pictures lie outside of what a model was
-    trained on, where its scores bunch together and move more.
-    """
-
-    max_parity_difference: float = 1e-5
-    min_cosine_mean: float = 0.95
-    min_cosine_p1: float = 0.92
-    max_pair_change_p99: float = 0.08
-    max_mean_score: float = 0.90
-    max_mean_score_rise: float = 0.05
-
-
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate: what was measured, the limit, whether it passed, and a sentence that says so."""
+    """One gate: what was measured, the limit, whether it passed, and a sentence that says so.
+
+    ``bound`` is ``at most`` or ``at least``, what ``limit`` asks of ``figure``. ``advice`` says
+    what a failure means and what to do.
+    """
 
     gate: str
     figure: float
     limit: float
     passed: bool
     sentence: str
+    bound: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far apart the embeddings of different crops are.
+
+    ``mean_score`` is the mean score of two crops; ``effective_dimension`` the participation ratio
+    of the rows, 1 / the mean square of all scores: 1 when all crops give one embedding, at most
+    the number of crops and of values.
+    """
+
+    mean_score: float
+    effective_dimension: float
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures by the names they have in the manifest."""
+        return {
+            "fp32_mean_score": self.mean_score,
+            "fp32_effective_dimension": self.effective_dimension,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,9 @@ class QuantiserFigures:
     """INT8 against float on the same crops.
 
     ``mean_score`` is that of different crops in INT8, ``mean_score_rise`` its difference to
-    float. ``unusable`` counts the crops without an embedding in one of the two: NaN, infinite, or
-    not of length 1. ``faces`` tells whether the crops were faces or synthetic pictures.
+    float; ``effective_dimension`` is as in :class:`Spread`, of INT8. ``unusable`` counts the crops
+    without an embedding in one of the two: NaN, infinite, or not of length 1. ``faces`` tells
+    whether the crops were faces, of people or synthetic, or patterns.
     """
 
     cosine_mean: float
@@ -85,6 +89,21 @@ class QuantiserFigures:
     unusable: int
     crops: int
     faces: bool
+    effective_dimension: float
+
+    def named(self) -> dict[str, float]:
+        """Return the figures by the names they have in the manifest."""
+        return {
+            "int8_cosine_mean": self.cosine_mean,
+            "int8_cosine_p1": self.cosine_p1,
+            "int8_pair_change_p99": self.pair_change_p99,
+            "int8_pair_change_worst": self.pair_change_worst,
+            "int8_mean_score": self.mean_score,
+            "int8_mean_score_rise": self.mean_score_rise,
+            "int8_effective_dimension": self.effective_dimension,
+            "int8_unusable": float(self.unusable),
+            "int8_crops": float(self.crops),
+        }
 
 
 def compare_embeddings(before: FloatArray, after: FloatArray, *, faces: bool) -> QuantiserFigures:
@@ -109,7 +128,22 @@ def compare_embeddings(before: FloatArray, after: FloatArray, *, faces: bool) ->
         unusable=int(np.count_nonzero(~usable)),
         crops=len(before),
         faces=faces,
+        effective_dimension=_effective_dimension(after[usable]),
     )
+
+
+def measure_spread(rows: FloatArray) -> Spread:
+    """Return the spread of the embeddings ``rows``; those that are not of length 1 do not count."""
+    usable = rows[_is_unit(rows)]
+    scores = (usable @ usable.T)[np.triu_indices(len(usable), 1)]
+    return Spread(float(scores.mean()) if scores.size else 0.0, _effective_dimension(usable))
+
+
+def _effective_dimension(rows: FloatArray) -> float:
+    if not len(rows):
+        return 0.0
+    values = rows.astype(np.float64)
+    return float(1.0 / np.square(values @ values.T).mean())
 
 
 def _is_unit(rows: FloatArray) -> npt.NDArray[np.bool_]:
@@ -119,73 +153,82 @@ def _is_unit(rows: FloatArray) -> npt.NDArray[np.bool_]:
     return np.asarray(np.abs(lengths - 1.0) <= _LENGTH_TOLERANCE)
 
 
-def check_gates(
-    parity: Parity, quantiser: QuantiserFigures | None, limits: GateLimits
-) -> tuple[GateResult, ...]:
-    """Return the gates, all passed.
+def require_passed(results: Sequence[GateResult], tried: str = "") -> None:
+    """Return if all of ``results`` passed.
 
     Raises:
-        GateFailedError: One or more gates failed; the message has the figure and limit of each.
+        GateFailedError: One or more failed; the message has the figure and limit of each, what to
+            do, and the sentence ``tried``.
     """
-    results = [parity_gate(parity, limits)]
-    results += [] if quantiser is None else quantiser_gates(quantiser, limits)
-    failed = [result.sentence for result in results if not result.passed]
-    if failed:
-        raise GateFailedError(
-            "the export failed its gates, nothing was written: " + "; ".join(failed)
-        )
-    return tuple(results)
+    failed = [result for result in results if not result.passed]
+    if not failed:
+        return
+    said = "; ".join(result.sentence for result in failed)
+    advice = dict.fromkeys(result.advice for result in failed if result.advice)
+    more = [*advice, tried] if tried else [*advice]
+    raise GateFailedError(
+        ". ".join([f"the export failed its gates, nothing was written: {said}", *more])
+    )
 
 
 def parity_gate(parity: Parity, limits: GateLimits) -> GateResult:
     """Return gate A: whether the graph computes what the checkpoint does."""
-    return _at_most("parity to the checkpoint", parity.difference, limits.max_parity_difference)
+    return at_most("parity to the checkpoint", parity.difference, limits.max_parity_difference)
+
+
+def spread_gates(spread: Spread, limits: GateLimits) -> list[GateResult]:
+    """Return the gates on a collapse of the float model, measured on faces."""
+    advice = "The model gives nearly one embedding for every face: look at how it was trained"
+    return [
+        at_most(
+            "mean score of different faces, float", spread.mean_score, limits.max_mean_score, advice
+        ),
+        at_least(
+            "effective dimension, float",
+            spread.effective_dimension,
+            limits.min_effective_dimension,
+            advice,
+        ),
+    ]
 
 
 def quantiser_gates(figures: QuantiserFigures, limits: GateLimits) -> list[GateResult]:
     """Return the gates of the quantiser, passed or not."""
     results = [
-        _at_most("crops without an embedding", figures.unusable, 0),
-        _at_least("INT8 cosine, mean", figures.cosine_mean, limits.min_cosine_mean),
-        _at_least("INT8 cosine, worst hundredth", figures.cosine_p1, limits.min_cosine_p1),
-        _at_most("rise of the mean score", figures.mean_score_rise, limits.max_mean_score_rise),
+        at_most("crops without an embedding", figures.unusable, 0),
+        at_least("INT8 cosine, mean", figures.cosine_mean, limits.min_cosine_mean),
+        at_least("INT8 cosine, worst hundredth", figures.cosine_p1, limits.min_cosine_p1),
+        at_most("rise of the mean score", figures.mean_score_rise, limits.max_mean_score_rise),
     ]
     if figures.faces:
         results += [
-            _at_most(
-                "pair-score change, 99 %", figures.pair_change_p99, limits.max_pair_change_p99
+            at_most("pair-score change, 99 %", figures.pair_change_p99, limits.max_pair_change_p99),
+            at_most("mean score of different faces", figures.mean_score, limits.max_mean_score),
+            at_least(
+                "effective dimension", figures.effective_dimension, limits.min_effective_dimension
             ),
-            _at_most("mean score of different faces", figures.mean_score, limits.max_mean_score),
         ]
     return results
 
 
-def _at_most(gate: str, figure: float, limit: float) -> GateResult:
+def at_most(gate: str, figure: float, limit: float, advice: str = "") -> GateResult:
+    """Return the gate that ``figure`` passes when it is finite and at most ``limit``."""
     passed = bool(np.isfinite(figure) and figure <= limit)
-    return GateResult(gate, figure, limit, passed, f"{gate} {figure:.3g} (at most {limit:g})")
+    sentence = f"{gate} {figure:.3g} (at most {limit:g})"
+    return GateResult(gate, figure, limit, passed, sentence, "at most", advice)
 
 
-def _at_least(gate: str, figure: float, limit: float) -> GateResult:
+def at_least(gate: str, figure: float, limit: float, advice: str = "") -> GateResult:
+    """Return the gate that ``figure`` passes when it is finite and at least ``limit``."""
     passed = bool(np.isfinite(figure) and figure >= limit)
-    return GateResult(gate, figure, limit, passed, f"{gate} {figure:.4f} (at least {limit:g})")
+    sentence = f"{gate} {figure:.4f} (at least {limit:g})"
+    return GateResult(gate, figure, limit, passed, sentence, "at least", advice)
 
 
-def figures_of(parity: Parity, quantiser: QuantiserFigures | None) -> Mapping[str, float]:
+def figures_of(parity: Parity) -> dict[str, float]:
     """Return the figures by the names they have in the manifest."""
-    figures = {
+    return {
         "parity_max_difference": parity.difference,
         "parity_batch_difference": parity.batch_difference,
         "parity_crops": float(parity.crops),
     }
-    if quantiser is not None:
-        figures |= {
-            "int8_cosine_mean": quantiser.cosine_mean,
-            "int8_cosine_p1": quantiser.cosine_p1,
-            "int8_pair_change_p99": quantiser.pair_change_p99,
-            "int8_pair_change_worst": quantiser.pair_change_worst,
-            "int8_mean_score": quantiser.mean_score,
-            "int8_mean_score_rise": quantiser.mean_score_rise,
-            "int8_unusable": float(quantiser.unusable),
-            "int8_crops": float(quantiser.crops),
-        }
-    return figures

@@ -19,8 +19,9 @@ class Inspection:
 
     ``exportable`` tells whether a known network was found; then the fields of the network are
     set and ``reasons`` say why, otherwise ``reasons`` say what it is and why it cannot be
-    exported. ``parameters`` counts every tensor of the file, BatchNorm's statistics included,
-    its counters not.
+    exported. ``output`` is what the network gives, ``embedding`` or ``class-scores``, of which
+    ``embedding_size`` is the number. ``parameters`` counts every tensor of the file, BatchNorm's
+    statistics included, its counters not.
     """
 
     file: str
@@ -46,6 +47,7 @@ class Inspection:
     crop_width_px: int = 0
     alignment_template: str = ""
     preprocessing: str = ""
+    output: str = ""
     embedding_size: int = 0
     network_parameters: int = 0
     multiply_adds: int = 0
@@ -111,6 +113,7 @@ def _network_facts(found: Recognition) -> dict[str, Any]:
         "crop_width_px": network.crop_size.width_px,
         "alignment_template": network.alignment_template,
         "preprocessing": str(network.preprocessing),
+        "output": network.output.value,
         "embedding_size": network.embedding_size,
         "network_parameters": network.parameters,
         "multiply_adds": sum(network.multiply_adds().values()),

@@ -18,10 +18,10 @@ from edgeface.bundle import Bundle
 from edgeface.types import ImageArray
 from edgeface_export.architectures import recognition
 from edgeface_export.checkpoints import read_checkpoint
-from edgeface_export.cpu_artefacts import IntegerSource, build_cpu_artefacts
+from edgeface_export.cpu_artefacts import Timing, build_cpu_artefacts
 from edgeface_export.graph.emit import emit
 from edgeface_export.quantise import QuantiseOptions, quantise
-from edgeface_export.quantise.ranges import collect_ranges
+from edgeface_export.quantise.integer_fit import quantise_integer
 from tests.builders import make_bundle
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -43,9 +43,8 @@ def bundle(
     crops = real_crops[network.alignment_template]
     fp32 = emit(network, name="xiaoccer")
     int8 = quantise(network, crops, QuantiseOptions())
-    source = IntegerSource.of(network, crops=crops)
-    ranges = collect_ranges(source.model, source.tensors, crops)
-    built = build_cpu_artefacts(network, fp32, int8, ranges, source=source, crops=crops[:8])
+    integer = quantise_integer(network, crops, QuantiseOptions())
+    built = build_cpu_artefacts(network, fp32, int8, integer, timing=Timing(crops[:8]))
     models = {"fp32": fp32, "int8": int8.model, **built.models}
     path = make_bundle(
         tmp_path_factory.mktemp("speed"),

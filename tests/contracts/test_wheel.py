@@ -12,7 +12,18 @@ import pytest
 
 PACKAGES = {"edgeface", "edgeface_export", "edgeface_calibration"}
 # Data that is shipped on purpose.
-SHIPPED_DATA = {PurePosixPath("edgeface_export/data/synthetic_faces.bin")}
+_MODEL = PurePosixPath("edgeface/models/default.edgeface")
+_MODEL_FILES = (
+    "manifest.json",
+    "model.cpu-int8.onnx",
+    "model.int8.onnx",
+    "report.html",
+    "report.json",
+)
+SHIPPED_DATA = {
+    PurePosixPath("edgeface_export/data/synthetic_faces.bin"),
+    *(_MODEL / name for name in _MODEL_FILES),
+}
 # Sources, marks of typing, tables, the style of the report's page.
 ENDINGS = {".css", ".py", ".typed", ".toml"}
 FOREIGN = {
@@ -78,19 +89,22 @@ def test_every_package_says_that_it_is_typed(members: list[PurePosixPath]) -> No
     assert {PurePosixPath(package, "py.typed") for package in PACKAGES} <= set(members)
 
 
-def test_the_wheel_carries_no_weights_and_no_pictures(members: list[PurePosixPath]) -> None:
+def test_the_wheel_carries_no_weights_but_our_own_and_no_pictures(
+    members: list[PurePosixPath],
+) -> None:
     content = [
         member
         for member in members
         if not member.parts[0].endswith(".dist-info") and member not in SHIPPED_DATA
     ]
+    assert set(members) >= SHIPPED_DATA
     assert [member for member in content if member.suffix in FOREIGN] == []
     assert {member.suffix for member in content} <= ENDINGS
 
 
 def test_the_wheel_is_small(wheel: Path) -> None:
-    # Code, and 1.5 MB of synthetic faces at the most.
-    assert wheel.stat().st_size < 600_000 + 1_500_000
+    # Code, at most 1.5 MB of synthetic faces, and 2.5 MB of the default model.
+    assert wheel.stat().st_size < 1_000_000 + 1_500_000 + 2_500_000
 
 
 def test_the_wheel_names_its_script_its_licence_and_its_extras(wheel: Path) -> None:

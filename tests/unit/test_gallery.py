@@ -25,16 +25,23 @@ from edgeface.errors import (
     SubjectNotFoundError,
 )
 from edgeface.gallery import (
+    Consent,
+    EnrolmentRecord,
     InMemoryGallery,
+    ReferenceCrop,
     SqliteGallery,
     SubjectInfo,
     TemplateSource,
     normalise_subject_name,
 )
+from edgeface.gallery.records import StoredTemplate
+from edgeface.gallery.vault import Vault
+from edgeface.gallery.writing import add_template
 from edgeface.types import Template
 
 MODEL = "a" * 64
 SIZE = 16
+POINTS = np.array([[40, 50], [70, 50], [55, 70], [45, 85], [65, 85]], np.float32)
 AnyGallery: TypeAlias = InMemoryGallery | SqliteGallery
 
 
@@ -240,32 +247,27 @@ def test_the_file_says_what_it_is(path: Path) -> None:
     open_gallery(path).close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (0x45474631,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_vectors_are_stored_as_little_endian_float32(path: Path) -> None:
+def test_nothing_stored_can_be_read_without_the_key(path: Path) -> None:
+    consent = Consent("signed form of the reception", "2026-03-01", recorded_by="the clerk")
+    pixels = np.arange(112 * 112 * 3, dtype=np.uint8).reshape(112, 112, 3)
     with open_gallery(path) as gallery:
-        gallery.add("alice", [template(1)], source=TemplateSource.STREAM)
-    with closing(sqlite3.connect(path)) as connection:
-        row = connection.execute("SELECT vector, quality, source, created_at FROM template")
-        assert row.fetchone() == (
-            template(1).vector.astype("<f4").tobytes(), 0.5, "stream", "2026-03-01T12:00:00+00:00"
-        )  # fmt: skip
-
-
-def test_a_removed_template_is_in_no_file(path: Path) -> None:
-    needles = [template(i).vector.tobytes() for i in range(20)] + [b"subject number"]
-    with open_gallery(path) as gallery:
-        for i in range(20):
-            gallery.add(f"subject number {i}", [template(i)])
-        gallery.add("bob", [template(99)])
-        for i in range(20):
-            gallery.remove(f"subject number {i}")
-        content = b"".join(file.read_bytes() for file in path.parent.iterdir())
-        assert [needle for needle in needles if needle in content] == []
-        assert gallery.search(template(99))[0].subject == "bob"
-    assert not any(needle in path.read_bytes() for needle in needles)
+        gallery.add(
+            "Wilhelmina Quux",
+            [template(1)],
+            record=EnrolmentRecord(consent=consent, crops=[ReferenceCrop(pixels, POINTS)]),
+        )
+        gallery.rename("Wilhelmina Quux", "Bartholomew Zyx")
+        content = b"".join(file.read_bytes() for file in path.parent.iterdir() if file.is_file())
+        clear = [
+            b"Wilhelmina", b"Quux", b"Bartholomew", b"Zyx", b"signed form", b"clerk", b"2026-03-01",
+            template(1).vector.tobytes()[:8], pixels.tobytes()[:16]
+        ]  # fmt: skip
+        assert [needle for needle in clear if needle in content] == []
+        assert gallery.details("Bartholomew Zyx").consent == consent
 
 
 def test_a_removal_that_cannot_be_finished_says_so(
@@ -296,36 +298,110 @@ def test_rows_are_loaded_once_while_nothing_changes(
     with open_gallery(path) as gallery:
         gallery.add("alice", [template(1)])
         gallery.search(template(1))
-        monkeypatch.setattr(SqliteGallery, "_load", lambda *_: pytest.fail("loaded again"))
+        monkeypatch.setattr(Vault, "_checked_rows", lambda *_: pytest.fail("loaded again"))
+        gallery.add("bob", [template(2)])
         assert gallery.search(template(1))[0].subject == "alice"
 
 
 @pytest.mark.parametrize(
-    "blob",
+    "vector",
     [
-        np.full(SIZE, np.nan, "<f4").tobytes(),
-        np.full(SIZE, np.inf, "<f4").tobytes(),
-        np.full(SIZE, 3e38, "<f4").tobytes(),
-        np.zeros(SIZE, "<f4").tobytes(),
-        np.full(SIZE, 9.0, "<f4").tobytes(),
-        b"short",
-        b"",
-        "text",
-        1.5,
+        np.full(SIZE, np.nan),
+        np.full(SIZE, np.inf),
+        np.full(SIZE, 3e38),
+        np.zeros(SIZE),
+        np.full(SIZE, 9.0),
+        np.ones(3) / 3**0.5,
+        np.empty(0),
     ],
-    ids=["nan", "inf", "huge", "zero", "long", "short", "empty", "text", "number"],
+    ids=["nan", "inf", "huge", "zero", "long", "short", "empty"],
 )
-def test_an_unusable_row_is_set_aside_and_never_wins(path: Path, blob: object) -> None:
+def test_an_unusable_row_is_set_aside_and_never_wins(path: Path, vector: np.ndarray) -> None:
+    """No public way stores such a row; one sealed by a faulty release must still not win."""
     with open_gallery(path) as gallery:
         gallery.add("alice", [template(1)])
-        gallery.add("mallory", [template(2), template(3)])
+        gallery.add("mallory", [template(3)])
         assert gallery.quarantined == 0
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE template SET vector = ? WHERE id = 2", (blob,))
+        stored = StoredTemplate(
+            vector.astype(np.float32), 0.5, TemplateSource.IMAGE, "2026-03-01T12:00:00+00:00"
+        )
+        with gallery.vault.changing() as change:
+            people = gallery.vault.people
+            entry = people.find("mallory")
+            assert entry is not None
+            add_template(gallery.vault.keys, change, entry, people.active, stored)
         assert gallery.quarantined == 1
         assert gallery.search(template(1))[0].subject == "alice"
         assert gallery.search(template(3))[0].subject == "mallory"
         assert len(gallery.templates("mallory")) == 1
+
+
+def test_an_inactive_subject_is_not_found_until_active_again(gallery: AnyGallery) -> None:
+    gallery.add("alice", [template(1)])
+    gallery.add("bob", [template(2)])
+    gallery.set_active("alice", active=False)
+    assert [one.subject for one in gallery.search(template(1))] == ["bob"]
+    assert [info.active for info in gallery.subjects()] == [False, True]
+    gallery.add("alice", [template(3)], extend=True)
+    assert [one.subject for one in gallery.search(template(3))] == ["bob"]
+    gallery.set_active("alice", active=True)
+    assert gallery.search(template(1))[0].subject == "alice"
+    with pytest.raises(SubjectNotFoundError):
+        gallery.set_active("carol", active=True)
+
+
+def test_a_renamed_subject_keeps_its_templates(gallery: AnyGallery) -> None:
+    gallery.add("alice", [template(1)])
+    gallery.add("bob", [template(2)])
+    gallery.rename("alice", " Alicia ")
+    assert gallery.search(template(1))[0].subject == "Alicia"
+    assert [info.name for info in gallery.subjects()] == ["Alicia", "bob"]
+    gallery.rename("Alicia", "Alicia")
+    with pytest.raises(SubjectExistsError):
+        gallery.rename("Alicia", "bob")
+    with pytest.raises(SubjectNotFoundError):
+        gallery.rename("alice", "carol")
+
+
+def test_details_rank_templates_by_quality(path: Path) -> None:
+    qualities = (0.2, 0.9, 0.5)
+    rows = [Template(template(i).vector, MODEL, quality) for i, quality in enumerate(qualities)]
+    with open_gallery(path) as gallery:
+        gallery.add("alice", rows)
+        details = gallery.details("alice")
+        assert details.qualities == (0.9, 0.5, 0.2)
+        assert (details.consent, details.crops, details.active) == (None, 0, True)
+        with pytest.raises(SubjectNotFoundError):
+            gallery.details("bob")
+
+
+def test_the_newest_consent_replaces_the_one_before(path: Path) -> None:
+    first, second = Consent("on paper", "2026-01-01"), Consent("by mail", "2026-02-01")
+    with open_gallery(path) as gallery:
+        gallery.add("alice", [template(1)], record=EnrolmentRecord(consent=first))
+        gallery.add("alice", [template(2)], extend=True)
+        assert gallery.details("alice").consent == first
+        gallery.add("alice", [template(3)], extend=True, record=EnrolmentRecord(consent=second))
+        assert gallery.details("alice").consent == second
+
+
+@pytest.mark.parametrize("how", ["", "  ", "a\nb", "x" * 501, "\u202eevil"])
+def test_a_consent_that_says_nothing_or_hides_text_is_refused(how: str) -> None:
+    with pytest.raises(InvalidInputError, match="consent"):
+        Consent(how, "2026-01-01")
+
+
+def test_crops_that_do_not_fit_the_templates_are_refused(path: Path) -> None:
+    crop = ReferenceCrop(np.zeros((112, 112, 3), np.uint8), POINTS)
+    with open_gallery(path) as gallery:
+        with pytest.raises(InvalidInputError, match="one for each"):
+            gallery.add("alice", [template(1)], record=EnrolmentRecord(crops=[crop, crop]))
+        assert gallery.subjects() == []
+    for shape in ((112, 112), (0, 112, 3), (112, 112, 4)):
+        with pytest.raises(InvalidInputError):
+            ReferenceCrop(np.zeros(shape, np.uint8), POINTS)
+    with pytest.raises(InvalidInputError):
+        ReferenceCrop(np.zeros((112, 112, 3), np.uint8), np.full((5, 2), np.nan))
 
 
 def test_many_threads_share_a_gallery(path: Path) -> None:

@@ -148,7 +148,42 @@ def test_times_without_plain_fp32_give_no_ratio() -> None:
 
 
 def test_every_key_of_the_schema_is_tried_here() -> None:
-    assert set(full_report()) | {"faces"} == set(Report.__annotations__)
+    assert set(full_report()) | {"faces", "refusal"} == set(Report.__annotations__)
+
+
+def test_a_failed_page_says_what_ended_the_export_and_what_to_do() -> None:
+    failed = manifest(verdict=Verdict("failed"), artefacts=())
+    advice = "give more faces"
+    gates = [gate("INT8 cosine, mean", 0.9, "at least", 0.99, passed=False) | {"advice": advice}]
+    page = page_of({"gate_results": gates, "refusal": "unseen"}, failed)
+    assert "1 of 1 gates failed: INT8 cosine, mean. No bundle was written." in page.text
+    assert advice in page.text
+    page = page_of({"refusal": "int8 <does> not tell people apart"}, failed)
+    assert "int8 <does> not tell people apart. No bundle was written." in page.text
+
+
+def test_the_steps_of_the_ladder_say_which_gates_they_failed() -> None:
+    step = {"step": "all in INT8", "cosine_mean": 0.9, "cosine_p1": 0.8, "passed": False}
+    page = page_of({"ladder": [step | {"failed": ["cosine 0.9 (at least 0.99)", "another"]}]})
+    assert "cosine 0.9 (at least 0.99); another" in page.text
+    assert "not enough" in page.text
+
+
+def test_artefacts_are_compared_in_the_same_order_however_the_file_is_sorted() -> None:
+    measured = full_report()["verification"]
+    shuffled = {"cpu-int8": measured["int8"], "int8": measured["int8"], "fp32": measured["fp32"]}
+    text = page_of({"verification": shuffled}).text
+    rates = text[text.index("On labelled pairs, with") :]
+    assert rates.index("fp32") < rates.index("int8") < rates.index("cpu-int8")
+
+
+def test_labelled_pairs_are_not_called_pictures_without_faces() -> None:
+    pairs = full_report()["pair_scores"]
+    text = page_of({"pair_scores": pairs}, data_free()).text
+    assert "They are the labelled pairs" in text
+    assert "Measured without pictures of real faces" not in text
+    bare = {key: pairs[key] for key in ("before", "after")}
+    assert "Measured without" in page_of({"pair_scores": bare}, data_free()).text
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,13 @@ from edgeface_export.architectures.network import (
 from edgeface_export.graph.emit import emit
 from edgeface_export.graph.flip import flip_network
 from edgeface_export.graph.session import EmbeddingSession
+from edgeface_export.quantise import QuantiseOptions, quantise
 from edgeface_export.quantise.data_free import data_free_ranges
+from edgeface_export.quantise.head import head_layers
 from edgeface_export.quantise.integer import integer_model, integer_tensors
+from edgeface_export.quantise.integer_fit import quantise_integer
 from edgeface_export.quantise.integer_graph import Encoding
-from edgeface_export.quantise.ranges import TensorRange, collect_ranges
+from edgeface_export.quantise.ranges import METHODS, TensorRange, collect_ranges
 from tests.builders_export import (
     LAYOUT_NAMES,
     forward_layer,
@@ -193,6 +196,60 @@ def test_integer_arithmetic_is_what_the_engine_computes() -> None:
         rows = EmbeddingSession(model).embed(crops)
         # A value that lies between two steps may be rounded either way, and that is carried on.
         assert (rows * simulated(model, crops)).sum(axis=1).min() > 0.9995
+
+
+# --- balanced and fitted ---
+
+
+@pytest.mark.parametrize("share", [0.0, 0.08])
+@pytest.mark.parametrize("layout", LAYOUT_NAMES)
+def test_fitted_integer_graph_is_closer_to_float_than_a_plain_one(
+    layout: str, share: float
+) -> None:
+    network = settled_network(layout)
+    crops, others = (random_crops(32, network.crop_size, seed=s) for s in (0, 1))
+    plain = cosines(network, integer_of(network, crops), others)
+    options = QuantiseOptions(float_share=share)
+    fitted = cosines(network, quantise_integer(network, crops, options), others)
+    assert 1 - fitted.mean() < 0.8 * (1 - plain.mean())
+
+
+def test_the_end_of_an_integer_graph_may_stay_float() -> None:
+    network = settled_network(LAYOUT_NAMES[0])
+    crops = random_crops(16, network.crop_size)
+    model = quantise_integer(network, crops, QuantiseOptions(float_share=0.08))
+    found = kinds(model)
+    tail = head_layers(network, 0.08)
+    assert found["Conv"] + found["Gemm"] == len(tail)
+    assert found["DequantizeLinear"] == 1
+    assert not found["QGemm"]
+    refuse_external_data(model.SerializeToString(), where="model")
+    session = EmbeddingSession(model)
+    whole = session.embed(crops, batch_size=16)
+    assert session.embed(crops, batch_size=1) == pytest.approx(whole, abs=1e-5)
+
+
+def test_without_pictures_the_integer_graph_has_ranges_of_batchnorm() -> None:
+    network = settled_network(LAYOUT_NAMES[0])
+    model = quantise_integer(network, None, QuantiseOptions())
+    assert cosines(network, model, random_crops(4, network.crop_size)).mean() > 0.9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_an_integer_graph(method: str) -> None:
+    network = small_network()
+    crops = random_crops(32, network.crop_size)
+    options = QuantiseOptions(method=method, float_share=0.0)
+    assert cosines(network, quantise_integer(network, crops, options), crops).min() > 0.98
+
+
+def test_both_int8_graphs_can_share_what_was_measured() -> None:
+    network = small_network()
+    crops = random_crops(24, network.crop_size)
+    alone = quantise_integer(network, crops, QuantiseOptions())
+    activations = quantise(network, crops, QuantiseOptions()).activations
+    shared = quantise_integer(network, crops, QuantiseOptions(), activations=activations)
+    assert alone.SerializeToString() == shared.SerializeToString()
 
 
 def test_missing_and_empty_ranges_are_refused_with_the_tensor() -> None:

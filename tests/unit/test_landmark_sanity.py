@@ -10,6 +10,7 @@ import pytest
 
 from edgeface.alignment import alignment_template
 from edgeface.detection import (
+    MediaPipeLandmarkFinder,
     detector_points,
     four_alignment_points,
     head_angles_deg,
@@ -17,7 +18,7 @@ from edgeface.detection import (
     landmarks_are_plausible,
 )
 from edgeface.errors import InvalidInputError
-from edgeface.types import BoundingBox, FaceDetection, FloatArray
+from edgeface.types import BoundingBox, FaceDetection, FloatArray, Frame
 
 BOX = BoundingBox(16, 26, 80, 80)
 FACE = np.asarray(alignment_template("arcface-112x112"), np.float32)
@@ -136,3 +137,18 @@ def test_four_points_are_eyes_nose_and_the_centre_of_the_mouth() -> None:
 def test_key_points_of_another_detector_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="has 0"):
         detector_points(FaceDetection(BOX, 0.9))
+
+
+def test_landmarks_that_are_not_finite_count_as_not_found() -> None:
+    class Landmark:
+        x = y = 0.5
+        z = math.nan
+
+    class Task:
+        def run(self, crop: object) -> object:
+            return type("Result", (), {"face_landmarks": [[Landmark()] * 478]})()
+
+    finder = object.__new__(MediaPipeLandmarkFinder)
+    finder._task = Task()  # type: ignore[assignment]
+    frame = Frame(np.zeros((120, 120, 3), np.uint8))
+    assert finder.find(frame, FaceDetection(BOX, 0.9)) is None

@@ -194,10 +194,12 @@ def test_stream_names_a_track_after_enough_frames_and_says_when_it_left(tmp_path
     assert kinds(events) == [
         ("appeared", "known", "ann"),
         ("identified", "known", "ann"),
+        ("arrived", "known", "ann"),
         ("left", "known", "ann"),
+        ("departed", "known", "ann"),
     ]
-    assert [event.frame_index for event in events[:2]] == [2, 2]
-    assert events[2].frame_index > 5
+    assert [event.frame_index for event in events[:3]] == [2, 2, 2]
+    assert [event.frame_index for event in events[3:]] == [17, 17]
 
 
 def test_track_that_is_still_there_at_the_end_leaves_with_the_stream(tmp_path: Path) -> None:

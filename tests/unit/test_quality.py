@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-import edgeface.quality as quality_module
 from edgeface.alignment import align, alignment_template
 from edgeface.errors import InvalidInputError
-from edgeface.quality import QualityGateOptions, advice, assess, luminance, sharpness
+from edgeface.quality import (
+    PROFILES,
+    QualityGateOptions,
+    advice,
+    assess,
+    luminance,
+    pixels,
+    sharpness,
+)
 from edgeface.types import (
     AlignedFace,
     BoundingBox,
@@ -53,8 +61,8 @@ def report(
 def test_a_good_face_passes_even_for_enrolment() -> None:
     good = report()
     assert good.passed
-    assert set(good.values) == set(QualityMeasure)
-    assert good.score > 0.9
+    assert good.score > 0.75, "better than the median face of LFW"
+    assert {QualityMeasure.SHARPNESS, QualityMeasure.OVER_EXPOSURE} <= set(good.values)
 
 
 def at(**angles: float) -> FaceLandmarks:
@@ -94,7 +102,7 @@ def test_each_fault_is_named(
 ) -> None:
     faulty = report(**change, options=options)  # type: ignore[arg-type]
     assert faulty.reasons == (reason,)
-    assert faulty.score < report().score
+    assert faulty.score <= report().score
 
 
 def test_two_turned_angles_are_one_reason() -> None:
@@ -114,18 +122,75 @@ def test_a_value_at_its_limit_passes() -> None:
 def test_a_measure_that_is_not_finite_fails_its_gate(
     monkeypatch: pytest.MonkeyPatch, name: str, reason: RejectionReason, value: float
 ) -> None:
-    monkeypatch.setattr(quality_module, name, lambda crop: value)
+    monkeypatch.setattr(pixels, name, lambda crop: value)
     broken = report()
     assert reason in broken.reasons
     assert broken.score == 0
     assert all(math.isfinite(each) for each in broken.values.values())
 
 
-def test_enrolment_is_at_least_as_strict_as_watch_in_every_gate() -> None:
-    strict, lax = QualityGateOptions.enrolment(), QualityGateOptions.watch()
-    for name in QualityGateOptions.__dataclass_fields__:
-        sign = 1 if name.startswith("min_") else -1
-        assert sign * getattr(strict, name) >= sign * getattr(lax, name), name
+@pytest.mark.parametrize("name", ["enrol", "door"])
+def test_enrol_and_door_are_at_least_as_strict_as_watch_in_every_gate(name: str) -> None:
+    strict, lax = PROFILES[name](), PROFILES["watch"]()
+    for limit in QualityGateOptions.__dataclass_fields__:
+        if limit == "refuse_unmeasured" or getattr(lax, limit) is None:
+            continue
+        sign = 1 if limit.startswith("min_") else -1
+        assert sign * getattr(strict, limit) >= sign * getattr(lax, limit), limit
+
+
+def test_watch_gates_only_what_keeps_a_face_from_being_compared() -> None:
+    gated = {
+        limit
+        for limit in QualityGateOptions.__dataclass_fields__
+        if getattr(QualityGateOptions.watch(), limit) not in (None, False)
+    }
+    assert gated == {
+        "min_detection_score",
+        "min_eye_distance_px",
+        "min_sharpness",
+        "min_luminance",
+        "max_luminance",
+        "max_yaw_deg",
+        "max_pitch_deg",
+        "max_roll_deg",
+        "min_inside_frame",
+    }
+
+
+def open_eyed(**options: float | bool) -> QualityReport:
+    return report(options=QualityGateOptions(**options))  # type: ignore[arg-type]
+
+
+def test_a_measure_that_nobody_can_take_is_not_gated_unless_that_is_asked() -> None:
+    assert open_eyed(min_eyes_open=0.01).passed, "five points have no eyelids"
+    assert open_eyed(min_eyes_open=0.01, refuse_unmeasured=True).reasons == (R.EYES_CLOSED,)
+    assert open_eyed(refuse_unmeasured=True).passed, "nothing else is gated that is not measured"
+
+
+def test_a_door_refuses_a_face_of_which_it_cannot_see_the_eyes() -> None:
+    unmeasured = report(options=QualityGateOptions.door())
+    assert unmeasured.reasons == (R.SEVERAL_FACES, R.EYES_CLOSED)
+
+
+def test_a_low_score_is_a_reason_of_its_own() -> None:
+    score = report().score
+    assert open_eyed(min_score=score).passed
+    assert open_eyed(min_score=score + 0.01).reasons == (R.LOW_QUALITY,)
+
+
+def test_another_face_as_large_is_named() -> None:
+    options = QualityGateOptions(max_other_face=0.7)
+    other = FaceDetection(BoundingBox(200, 16, 80, 80), 0.9)
+    small = FaceDetection(BoundingBox(200, 16, 20, 20), 0.9)
+
+    def with_others(*others: FaceDetection) -> QualityReport:
+        frame = Frame(picture())
+        return assess(frame, DETECTION, LANDMARKS, GOOD, options, others=others)
+
+    assert with_others(DETECTION).passed, "the face itself is not another one"
+    assert with_others(DETECTION, small).passed
+    assert with_others(DETECTION, other).reasons == (R.SEVERAL_FACES,)
 
 
 def test_a_face_pitched_too_far_to_be_compared_is_kept_out_even_of_watch() -> None:
@@ -138,11 +203,17 @@ def test_a_face_pitched_too_far_to_be_compared_is_kept_out_even_of_watch() -> No
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"min_sharpness": math.nan}, {"max_yaw_deg": -1.0}, {"min_luminance": 0.9}],
+    [
+        {"min_sharpness": math.nan},
+        {"max_yaw_deg": -1.0},
+        {"min_luminance": 0.9},
+        {"min_eyes_open": math.inf},
+        {"min_score": -0.1},
+    ],
 )
 def test_limits_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
-        QualityGateOptions(**wrong)
+        QualityGateOptions(**wrong)  # type: ignore[arg-type]
 
 
 def grey(values: np.ndarray) -> ImageArray:
@@ -179,6 +250,13 @@ def test_luminance_has_known_values(colour: tuple[int, int, int], expected: floa
 def test_every_reason_has_advice() -> None:
     sentences = [advice(reason) for reason in RejectionReason]
     assert all(sentence.endswith(".") and len(sentence) <= 60 for sentence in sentences)
+
+
+def test_the_page_on_quality_lists_every_measure_reason_and_sentence(repository: Path) -> None:
+    page = (repository / "docs" / "quality.md").read_text(encoding="utf-8")
+    assert [m.value for m in QualityMeasure if f"`{m.value}`" not in page] == []
+    for reason in RejectionReason:
+        assert f"| `{reason.value}` | {advice(reason)} |" in page, reason
 
 
 @pytest.mark.parametrize("template", ["arcface-112x112", "arcface-112x96"])

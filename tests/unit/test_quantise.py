@@ -26,10 +26,11 @@ from edgeface_export.graph.emit import emit  # noqa: E402
 from edgeface_export.graph.session import EmbeddingSession  # noqa: E402
 from edgeface_export.probes import synthetic_crops  # noqa: E402
 from edgeface_export.quantise import QuantiseOptions, quantise  # noqa: E402
+from edgeface_export.quantise.head import head_layers  # noqa: E402
 from edgeface_export.quantise.lint import lint  # noqa: E402
 from edgeface_export.quantise.placement import Placement, place  # noqa: E402
 from edgeface_export.quantise.qdq import insert_qdq, quantise_weight  # noqa: E402
-from edgeface_export.quantise.ranges import TensorRange  # noqa: E402
+from edgeface_export.quantise.ranges import METHODS, TensorRange  # noqa: E402
 from tests.builders_export import (  # noqa: E402
     CROP,
     LAYOUT_NAMES,
@@ -39,6 +40,9 @@ from tests.builders_export import (  # noqa: E402
     settled_network,
     small_model,
 )
+
+EVERYTHING = QuantiseOptions(float_share=0.0)
+"""What TensorRT has kernels for, with nothing at the end left in float."""
 
 
 def one_node(kind: str, shape: tuple[int, ...], groups: int = 1) -> Any:
@@ -119,7 +123,7 @@ def standard() -> tuple[Network, Any, Any]:
     layout = MOBILEFACENETS["mobilefacenet-xiaoccer"]
     network = layout.build(random_state(layout, widths=STANDARD))
     model = emit(network, name="g")
-    return network, model, quantise(network, None, QuantiseOptions())
+    return network, model, quantise(network, None, EVERYTHING)
 
 
 def test_golden_structure_of_the_standard_mobilefacenet(standard: tuple[Network, Any, Any]) -> None:
@@ -185,13 +189,26 @@ def test_every_layout_gives_a_clean_graph_that_still_recognises(name: str) -> No
     assert (before * after).sum(axis=1).mean() > 0.97
 
 
+@pytest.mark.parametrize("name", LAYOUT_NAMES)
+def test_the_end_stays_in_float_as_far_as_its_share_goes(name: str) -> None:
+    network = settled_network(name)
+    costs = network.multiply_adds()
+    for share in (0.0, 0.001, 0.02, 0.08):
+        head = head_layers(network, share)
+        assert list(head) == list(reversed(costs))[: len(head)]
+        assert sum(costs[layer] for layer in head) <= share * sum(costs.values())
+        made = quantise(network, None, QuantiseOptions(float_share=share))
+        assert set(head) <= set(made.placement.kept_float)
+        assert not set(head) & set(made.placement.nodes)
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000), st.booleans())
 def test_int8_stays_close_to_float(seed: int, linear: bool) -> None:
     network, model = small_model(seed, linear=linear, embedding=16)
     crops = synthetic_crops(24, CROP, seed=seed)
     before = EmbeddingSession(model).embed(crops)
-    for method in ("minmax", "percentile"):
+    for method in METHODS:
         quantised = quantise(network, crops, QuantiseOptions(method=method))
         after = EmbeddingSession(quantised.model).embed(crops)
         assert (before * after).sum(axis=1).mean() > 0.98
@@ -200,7 +217,7 @@ def test_int8_stays_close_to_float(seed: int, linear: bool) -> None:
 
 def test_the_report_of_a_quantised_graph_names_every_node_and_range() -> None:
     network, model = small_model(linear=True)
-    report = quantise(network, None, QuantiseOptions()).to_dict()
+    report = quantise(network, None, EVERYTHING).to_dict()
     assert report["data_free"] is True
     assert report["int8_nodes"] == ["stem", "depthwise", "project", "down", "whole_map"]
     assert list(report["kept_float"]) == ["embed"]

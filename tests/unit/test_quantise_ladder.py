@@ -63,3 +63,14 @@ def test_network_with_few_layers_ends_the_ladder() -> None:
     with pytest.raises(GateFailedError):
         climb(attempt, lambda: WORST_FIRST[:2], 1000)
     assert [len(names) for names in asked] == [0, 1, 2]
+
+
+def test_what_is_float_anyway_counts_towards_the_largest_share() -> None:
+    def attempt(kept: frozenset[str]) -> Attempt[int]:
+        return Attempt(len(kept), ("cosine 0.5 (at least 0.9)",), float_cost=8)
+
+    with pytest.raises(GateFailedError) as caught:
+        climb(attempt, lambda: WORST_FIRST, 100)
+    assert "0 layer(s) in float, 8.0%" in str(caught.value)
+    assert "1 layer(s) in float, 9.0%" in str(caught.value)
+    assert "2 layer(s)" not in str(caught.value)

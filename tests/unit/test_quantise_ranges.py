@@ -26,9 +26,15 @@ pytest.importorskip("onnxruntime")
 
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
 
-from edgeface_export.quantise import ranges  # noqa: E402
+from edgeface_export.quantise import noise, statistics  # noqa: E402
 from edgeface_export.quantise.placement import place  # noqa: E402
-from edgeface_export.quantise.ranges import BINS, TensorRange, collect_ranges  # noqa: E402
+from edgeface_export.quantise.ranges import (  # noqa: E402
+    METHODS,
+    TensorRange,
+    choose_range,
+    collect_ranges,
+)
+from edgeface_export.quantise.statistics import BINS, ChannelStatistics  # noqa: E402
 from tests.builders_export import (  # noqa: E402
     CROP,
     activations,
@@ -108,10 +114,13 @@ def test_the_hundredth_percentile_is_minmax_to_within_a_bin() -> None:
 
 
 @pytest.mark.parametrize("percentile", [60.0, 90.0, 99.0, 99.9, 99.999])
-def test_a_percentile_leaves_half_of_the_rest_on_either_side(percentile: float) -> None:
+def test_a_percentile_leaves_half_of_the_rest_on_either_side(
+    percentile: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "_MAX_POSITIONS", 10**6)
     network, model = small_model(7)
     tensors, crops = place(model).tensors, random_crops(20, CROP)
-    found = collect_ranges(model, tensors, crops, percentile=percentile)
+    found = collect_ranges(model, tensors, crops, method="percentile", percentile=percentile)
     outside = (1 - percentile / 100) / 2
     for name, values in values_of(network, model, crops).items():
         entry = found[name]
@@ -124,13 +133,13 @@ def test_a_percentile_leaves_half_of_the_rest_on_either_side(percentile: float) 
         assert entry.high == 0 or (values > entry.high - bin_width).mean() >= outside - one
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile"])
+@pytest.mark.parametrize("method", METHODS)
 def test_ranges_do_not_depend_on_the_batches(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, model = small_model(8)
     tensors, crops = place(model).tensors, random_crops(11, CROP)
     found = []
     for size in (1, 4, 11, 100):
-        monkeypatch.setattr(ranges, "BATCH", size)
+        monkeypatch.setattr(statistics, "BATCH", size)
         result = collect_ranges(model, tensors, crops, method=method)
         found.append([(result[name].low, result[name].high) for name in tensors])
     np.testing.assert_allclose(found, [found[0]] * 4, rtol=2e-4, atol=2e-3)
@@ -156,7 +165,7 @@ def test_no_picture_gives_no_range() -> None:
     ("method", "percentile", "said"),
     [
         ("", 99.0, "unknown range method ''"),
-        ("entropy", 99.0, "minmax.*percentile"),
+        ("largest", 99.0, "auto.*minmax.*percentile.*mse.*entropy"),
         ("percentile", 50.0, "50..100"),
         ("percentile", 100.1, "50..100"),
         ("percentile", 0.999, "50..100"),
@@ -174,7 +183,7 @@ def test_ways_to_set_ranges_that_do_not_exist_are_refused(
 @pytest.mark.parametrize(
     ("value", "said"), [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (0.0, "is zero")]
 )
-@pytest.mark.parametrize("method", ["minmax", "percentile"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_tensor_that_is_nan_or_zero_on_every_picture_is_named(
     method: str, value: float, said: str
 ) -> None:
@@ -184,6 +193,136 @@ def test_a_tensor_that_is_nan_or_zero_on_every_picture_is_named(
         set_constant(model, "stem.weight", np.zeros((16, 3, 3, 3), np.float32))
     with pytest.raises(ActivationSetError, match=f"'stem_prelu' .*{said}"):
         collect_ranges(model, ["stem_prelu"], random_crops(2, CROP), method=method)
+
+
+def test_only_a_part_of_a_large_map_is_counted_and_tells_the_same() -> None:
+    network, model = small_model(3)
+    crops = random_crops(40, CROP)
+    whole = statistics.collect_statistics(model, [INPUT, "stem_prelu"], crops)
+    for name, entry in whole.items():
+        values = activations(network, crops)[emitted_as(network, name)]
+        flat = values.transpose(1, 0, 2, 3).reshape(values.shape[1], -1)
+        counted = entry.counts.sum(axis=1)
+        assert (counted < flat.shape[1] if name == INPUT else counted == flat.shape[1]).all()
+        np.testing.assert_allclose(entry.low, flat.min(axis=1), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(entry.high, flat.max(axis=1), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(entry.mean, flat.mean(axis=1), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(entry.variance, flat.var(axis=1), rtol=0.1)
+
+
+# ------------------------------------------------------------------------- the choice
+
+
+def made_of(*channels: npt.NDArray[np.floating]) -> ChannelStatistics:
+    """The statistics of channels with the values given."""
+    low, high, mean = (
+        np.array([f(c) for c in channels], np.float64) for f in (np.min, np.max, np.mean)
+    )
+    counts = [np.histogram(c, BINS, (a, b))[0] for c, a, b in zip(channels, low, high, strict=True)]
+    return ChannelStatistics(low, high, mean, np.array(counts, np.int32))
+
+
+def error_of(entry: TensorRange, values: npt.NDArray[np.floating]) -> float:
+    coded = np.clip(np.rint(values / entry.scale), -127, 127) * entry.scale
+    return float(((coded - values) ** 2).mean())
+
+
+NORMAL = np.random.default_rng(0).normal(size=200_000)
+HEAVY = np.random.default_rng(1).standard_t(3, size=200_000)
+
+
+@pytest.mark.parametrize("values", [NORMAL, HEAVY, np.abs(NORMAL), HEAVY - 1.0])
+def test_mse_is_within_a_tenth_of_the_least_squared_error_there_is(
+    values: npt.NDArray[np.floating], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise, "CUT_WEIGHT", 1.0)
+    found = error_of(choose_range(made_of(values), method="mse"), values)
+    largest = float(np.abs(values).max())
+    tried = [TensorRange(-m, m, "") for m in np.geomspace(0.02, 1, 200) * largest]
+    assert found < 1.1 * min(error_of(entry, values) for entry in tried)
+
+
+def test_entropy_cuts_outliers_that_minmax_keeps() -> None:
+    values = np.append(NORMAL, [15.0])
+    magnitudes = {m: choose_range(made_of(values), method=m).magnitude for m in METHODS}
+    assert magnitudes["minmax"] == 15.0
+    assert 2.5 < magnitudes["entropy"] < 8.0
+    assert magnitudes["auto"] < 8.0
+
+
+def test_entropy_keeps_the_whole_of_an_even_distribution() -> None:
+    values = np.random.default_rng(2).uniform(-1, 1, 200_000)
+    assert choose_range(made_of(values), method="entropy").magnitude > 0.9
+
+
+@pytest.mark.parametrize("values", [NORMAL, HEAVY, np.maximum(NORMAL, 0), np.tanh(3 * NORMAL)])
+def test_auto_is_no_worse_than_any_method_and_says_which_it_took(
+    values: npt.NDArray[np.floating],
+) -> None:
+    entry = made_of(values)
+    coding = noise.SymmetricCoding(entry)
+    errors = {}
+    for method in METHODS:
+        found = choose_range(entry, method=method)
+        ends = np.array([[-found.magnitude, found.magnitude]])
+        errors[method] = float(noise.ranges_error(coding, ends, np.ones(1))[0])
+    assert errors["auto"] == min(errors.values())
+    chosen = choose_range(entry, method="auto").method
+    assert chosen in METHODS[1:]
+    assert errors[chosen] == errors["auto"]
+
+
+def test_auto_cares_more_about_channels_that_are_read_more() -> None:
+    wide, narrow = made_of(20 * NORMAL, NORMAL), np.array([1e-6, 1.0])
+    even = choose_range(wide, method="auto", gains=np.ones(2))
+    small = choose_range(wide, method="auto", gains=narrow)
+    assert small.magnitude <= even.magnitude
+
+
+# ------------------------------------------------------------------------- memory
+
+
+_GROWTH = """
+import resource, sys
+import numpy as np
+from edgeface_export.quantise import QuantiseOptions, quantise
+from edgeface_export.quantise.activations import Activations
+from edgeface_export.quantise.integer_fit import quantise_integer
+from tests.builders_export import settled_network
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+network = settled_network("mobilefacenet-xiaoccer")
+crops = np.random.default_rng(0).integers(0, 256, (16, 112, 96, 3), np.uint8)
+crops = np.broadcast_to(crops, (int(sys.argv[1]) // 16, *crops.shape)).reshape(-1, 112, 96, 3)
+quantise(network, crops[:2], QuantiseOptions())
+before = peak_mb()
+activations = Activations.measure(network, crops)
+quantise(network, crops, QuantiseOptions(), activations=activations)
+quantise_integer(network, crops, QuantiseOptions(), activations=activations)
+print(peak_mb() - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_thousand_pictures_take_less_than_300_mb_above_the_model(repository: Path) -> None:
+    folders = [repository, repository / "export"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+    few, many = (
+        float(
+            subprocess.run(
+                [sys.executable, "-c", _GROWTH, str(count)],
+                env=environment,
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
+        for count in (64, 1008)
+    )
+    assert many < 300
+    assert many < few + 30
 
 
 _PEAK = """

@@ -37,7 +37,10 @@ def dropped(found: Recognition) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_layout_of_the_table_is_tested_here() -> None:
-    assert sorted(layout.name for layout in LAYOUTS) == LAYOUT_NAMES
+    # Those that are no MobileFaceNet for recognition are tested in test_pad_export.py and
+    # test_residual_layout.py.
+    others = {"minifasnet-se-silent-face", "minifasnet-silent-face", "residual-edgeface"}
+    assert sorted({layout.name for layout in LAYOUTS} - others) == LAYOUT_NAMES
 
 
 @pytest.mark.parametrize("name", LAYOUT_NAMES)

@@ -1,20 +1,28 @@
-"""The table of known layouts. A new backbone is one file in ``layouts`` and one line here."""
+"""The table of known layouts. A new backbone is one file in ``layouts`` and one line here.
+
+The first that fits is taken: a layout whose keys are all keys of another comes after it.
+"""
 
 from __future__ import annotations
 
 from edgeface_export.architectures.layout import Layout
 from edgeface_export.architectures.layouts import (
+    minifasnet_silent_face,
     mobilefacenet_bubbliiiing,
     mobilefacenet_foamliu,
     mobilefacenet_insightface_pytorch,
     mobilefacenet_xiaoccer,
+    residual_edgeface,
 )
 
 __all__ = ["LAYOUTS"]
 
 LAYOUTS: tuple[Layout, ...] = (
+    minifasnet_silent_face.EXCITED,
+    minifasnet_silent_face.PLAIN,
     mobilefacenet_xiaoccer.LAYOUT,
     mobilefacenet_foamliu.LAYOUT,
     mobilefacenet_bubbliiiing.LAYOUT,
     mobilefacenet_insightface_pytorch.LAYOUT,
+    residual_edgeface.LAYOUT,
 )

@@ -13,41 +13,44 @@ from dataclasses import dataclass
 
 from edgeface.errors import ArchitectureError
 from edgeface.types import FloatArray, Size
+from edgeface_export.architectures.builder import LayerBuilder
 from edgeface_export.architectures.layout import Unit
 from edgeface_export.architectures.network import (
     INPUT,
     Add,
-    BatchNorm,
-    Conv,
-    Flatten,
+    Gate,
+    GlobalAveragePool,
     Layer,
-    Linear,
     Network,
-    PRelu,
     Preprocessing,
-    Relu,
+    Sigmoid,
 )
 
 __all__ = ["Bottleneck", "MobileFaceNetLayout"]
 
 _TOTAL_STRIDE = 16
-_CEILINGS = {"relu": None, "relu6": 6.0}
 _TEMPLATES = {Size(112, 112): "arcface-112x112", Size(96, 112): "arcface-112x96"}
 
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """One inverted bottleneck: the prefix of its keys, and the stride of its depthwise part."""
+    """One inverted bottleneck: the prefix of its keys, and the stride of its depthwise part.
+
+    ``excited`` blocks have a squeeze-and-excitation module (Hu et al., 2018, arXiv:1709.01507)
+    before their residual sum.
+    """
 
     prefix: str
     stride: int = 1
+    excited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MobileFaceNetLayout:
     """Where a trainer keeps the parts of a MobileFaceNet.
 
-    ``expand``, ``depthwise`` and ``project`` are relative to the prefix of each block.
+    ``expand``, ``depthwise`` and ``project`` are relative to the prefix of each block, and so are
+    ``squeeze`` and ``excite``, the two halves of the module of blocks that are excited.
     ``separable`` names the pointwise half where the second layer is a separable pair. The
     embedding is ``embedding``, a 1x1 convolution, or a matrix after flattening when ``flat``.
     """
@@ -67,6 +70,8 @@ class MobileFaceNetLayout:
     embedding: Unit
     separable: Unit | None = None
     flat: bool = False
+    squeeze: Unit | None = None
+    excite: Unit | None = None
 
     @property
     def architecture(self) -> str:
@@ -77,10 +82,13 @@ class MobileFaceNetLayout:
         units = [self.stem, self.stem_depthwise]
         units += [self.separable] if self.separable else []
         for block in self.blocks:
-            units += [
-                part.under(block.prefix) for part in (self.expand, self.depthwise, self.project)
-            ]
+            parts = [self.expand, self.depthwise, self.project]
+            parts += self._excitation() if block.excited else []
+            units += [part.under(block.prefix) for part in parts]
         return [*units, self.last, self.global_depthwise, self.embedding]
+
+    def _excitation(self) -> list[Unit]:
+        return [unit for unit in (self.squeeze, self.excite) if unit]
 
     def tensor_names(self) -> tuple[str, ...]:
         """Return the names of the tensors that must be there, in the network's order."""
@@ -92,7 +100,23 @@ class MobileFaceNetLayout:
         Raises:
             ArchitectureError: A tensor has a shape that does not fit.
         """
-        builder = _Builder(tensors)
+        layers, crop_size = self.layers(tensors), self.crop_size(tensors)
+        if crop_size not in _TEMPLATES:
+            known = " or ".join(f"{s.height_px}x{s.width_px}" for s in _TEMPLATES)
+            raise ArchitectureError(
+                f"the global depthwise kernel {crop_size.height_px // _TOTAL_STRIDE}x"
+                f"{crop_size.width_px // _TOTAL_STRIDE} means crops of {crop_size.height_px}x"
+                f"{crop_size.width_px} (height x width); known are {known}"
+            )
+        return Network(tuple(layers), crop_size, _TEMPLATES[crop_size], self.preprocessing)
+
+    def layers(self, tensors: Mapping[str, FloatArray]) -> list[Layer]:
+        """Return the layers from the picture to the embedding.
+
+        Raises:
+            ArchitectureError: A tensor has a shape that does not fit.
+        """
+        builder = LayerBuilder(tensors)
         x = builder.unit(INPUT, self.stem, stride=2, padding=1)
         x = builder.unit(x, self.stem_depthwise, padding=1, depthwise=True)
         if self.separable:
@@ -102,78 +126,33 @@ class MobileFaceNetLayout:
         x = builder.unit(x, self.last)
         x = builder.unit(x, self.global_depthwise, depthwise=True)
         builder.head(x, self.embedding, flat=self.flat)
-        crop_size = self._crop_size(tensors)
-        return Network(tuple(builder.layers), crop_size, _TEMPLATES[crop_size], self.preprocessing)
+        return builder.layers
 
-    def _block(self, builder: _Builder, x: str, block: Bottleneck) -> str:
+    def _block(self, builder: LayerBuilder, x: str, block: Bottleneck) -> str:
         expand, depthwise, project = (
             part.under(block.prefix) for part in (self.expand, self.depthwise, self.project)
         )
         y = builder.unit(x, expand)
         y = builder.unit(y, depthwise, stride=block.stride, padding=1, depthwise=True)
         y = builder.unit(y, project)
+        if block.excited:
+            y = self._excite(builder, y, block.prefix)
         if block.stride == 1 and builder.width(expand, axis=1) == builder.width(project, axis=0):
             y = builder.add(Add(f"{block.prefix}add", input=y, skip=x))
         return y
 
-    def _crop_size(self, tensors: Mapping[str, FloatArray]) -> Size:
-        # The global depthwise kernel covers the whole last map, so it tells the crop's size.
+    def _excite(self, builder: LayerBuilder, x: str, prefix: str) -> str:
+        """Return ``x`` with each channel times a number that the channels' means lead to."""
+        y = builder.add(GlobalAveragePool(f"{prefix}pool", x))
+        for unit in self._excitation():
+            y = builder.unit(y, unit.under(prefix))
+        gate = builder.add(Sigmoid(f"{prefix}sigmoid", y))
+        return builder.add(Gate(f"{prefix}gate", input=x, skip=gate))
+
+    def crop_size(self, tensors: Mapping[str, FloatArray]) -> Size:
+        """Return the size of the crops that the network reads.
+
+        The global depthwise kernel covers the whole last map, so it tells.
+        """
         kernel = tensors[f"{self.global_depthwise.conv}.weight"].shape[2:]
-        size = Size(_TOTAL_STRIDE * kernel[1], _TOTAL_STRIDE * kernel[0])
-        if size not in _TEMPLATES:
-            known = " or ".join(f"{s.height_px}x{s.width_px}" for s in _TEMPLATES)
-            raise ArchitectureError(
-                f"the global depthwise kernel {kernel[0]}x{kernel[1]} means crops of "
-                f"{size.height_px}x{size.width_px} (height x width); known are {known}"
-            )
-        return size
-
-
-class _Builder:
-    """Collects layers; layers are named after the keys they were read from."""
-
-    def __init__(self, tensors: Mapping[str, FloatArray]) -> None:
-        self._tensors = tensors
-        self.layers: list[Layer] = []
-
-    def add(self, layer: Layer) -> str:
-        self.layers.append(layer)
-        return layer.name
-
-    def width(self, unit: Unit, *, axis: int) -> int:
-        return int(self._tensors[f"{unit.conv}.weight"].shape[axis])
-
-    def unit(
-        self, x: str, unit: Unit, *, stride: int = 1, padding: int = 0, depthwise: bool = False
-    ) -> str:
-        weight = self._weight(unit, axes=4)
-        bias = self._tensors[f"{unit.conv}.bias"] if unit.bias else None
-        groups = int(weight.shape[0]) if depthwise else 1
-        x = self.add(Conv(unit.conv, x, weight, bias, stride, padding, groups))
-        x = self._norm(x, unit)
-        if unit.activation:
-            slope = self._tensors[f"{unit.activation}.weight"].reshape(-1)
-            x = self.add(PRelu(unit.activation, x, slope))
-        elif unit.plain:
-            x = self.add(Relu(f"{unit.norm}.{unit.plain}", x, _CEILINGS[unit.plain]))
-        return x
-
-    def head(self, x: str, unit: Unit, *, flat: bool) -> None:
-        if flat:
-            x = self.add(Flatten("flatten", x))
-            self._norm(self.add(Linear(unit.conv, x, self._weight(unit, axes=2))), unit)
-        else:
-            self.add(Flatten("flatten", self.unit(x, unit)))
-
-    def _weight(self, unit: Unit, *, axes: int) -> FloatArray:
-        weight = self._tensors[f"{unit.conv}.weight"]
-        if weight.ndim != axes:
-            raise ArchitectureError(
-                f"{unit.conv}.weight must have {axes} axes, got shape {weight.shape}"
-            )
-        return weight
-
-    def _norm(self, x: str, unit: Unit) -> str:
-        parts = ("weight", "bias", "running_mean", "running_var")
-        gamma, beta, mean, variance = (self._tensors[f"{unit.norm}.{part}"] for part in parts)
-        return self.add(BatchNorm(unit.norm, x, gamma, beta, mean, variance))
+        return Size(_TOTAL_STRIDE * kernel[1], _TOTAL_STRIDE * kernel[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TypeAlias
 
 import numpy as np
@@ -23,19 +24,30 @@ __all__ = [
     "BatchNorm",
     "Conv",
     "Flatten",
+    "Gate",
+    "GlobalAveragePool",
     "Layer",
     "Linear",
     "Network",
+    "Output",
     "PRelu",
     "Preprocessing",
     "Relu",
     "Shape",
+    "Sigmoid",
 ]
 
 INPUT = "normalised"
 """Name of the tensor that the first layer reads: the preprocessed crop, (n, 3, height, width)."""
 
 Shape: TypeAlias = tuple[int, ...]
+
+
+class Output(str, Enum):
+    """What the last layer's values become: a row of length 1, or probabilities of classes."""
+
+    EMBEDDING = "embedding"
+    CLASS_SCORES = "class-scores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +223,46 @@ class Flatten:
         return (int(np.prod(shape)),)
 
 
-Layer: TypeAlias = Conv | Linear | BatchNorm | PRelu | Relu | Add | Flatten
+@dataclass(frozen=True, slots=True)
+class GlobalAveragePool:
+    """The mean of each channel: from (channels, height, width) to (channels, 1, 1)."""
+
+    name: str
+    input: str
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (channels, 1, 1)."""
+        return shape[0], 1, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sigmoid:
+    """1 / (1 + exp(-x))."""
+
+    name: str
+    input: str
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the input shape."""
+        return shape
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """``input`` times one number for each channel, which ``skip`` (channels, 1, 1) gives."""
+
+    name: str
+    input: str
+    skip: str
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the input shape."""
+        return shape
+
+
+Layer: TypeAlias = (
+    Conv | Linear | BatchNorm | PRelu | Relu | Add | Flatten | GlobalAveragePool | Sigmoid | Gate
+)
 
 
 def _require_channels(name: str, values: FloatArray, shape: Shape, *, part: str) -> None:
@@ -225,13 +276,16 @@ def _require_channels(name: str, values: FloatArray, shape: Shape, *, part: str)
 class Network:
     """Layers in order; each reads ``INPUT`` or the output of an earlier layer, by name.
 
-    The last layer's output is the embedding before it is brought to unit length.
+    The last layer's output is the embedding before it is brought to unit length, or the values
+    that become probabilities, as ``output`` says. ``alignment_template`` is empty for a network
+    that reads a wider piece of the frame than an aligned face.
     """
 
     layers: tuple[Layer, ...]
     crop_size: Size
     alignment_template: str
     preprocessing: Preprocessing
+    output: Output = Output.EMBEDDING
     shapes: Mapping[str, Shape] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -241,10 +295,7 @@ class Network:
                 if not np.isfinite(array).all():
                     raise ArchitectureError(f"{layer.name}: its numbers hold NaN or infinity")
             shapes[layer.name] = layer.output_shape(shapes[layer.input])
-            if isinstance(layer, Add) and shapes[layer.skip] != shapes[layer.name]:
-                raise ArchitectureError(
-                    f"{layer.name}: branch {shapes[layer.name]}, skip {shapes[layer.skip]}"
-                )
+            _require_skip_fits(layer, shapes)
         if len(shapes[self.layers[-1].name]) != 1:
             raise ArchitectureError(
                 f"the network ends in {shapes[self.layers[-1].name]}, wanted one axis"
@@ -253,7 +304,7 @@ class Network:
 
     @property
     def embedding_size(self) -> int:
-        """Number of values of an embedding."""
+        """Number of values of an embedding, or of classes."""
         return self.shapes[self.layers[-1].name][0]
 
     @property
@@ -273,6 +324,15 @@ class Network:
             for layer in self.layers
             if isinstance(layer, Conv | Linear)
         }
+
+
+def _require_skip_fits(layer: Layer, shapes: Mapping[str, Shape]) -> None:
+    if not isinstance(layer, Add | Gate):
+        return
+    branch, skip = shapes[layer.name], shapes[layer.skip]
+    wanted = (branch[0], 1, 1) if isinstance(layer, Gate) else branch
+    if skip != wanted:
+        raise ArchitectureError(f"{layer.name}: branch {branch}, skip {skip}")
 
 
 def _arrays(layer: Layer) -> Iterator[tuple[str, FloatArray]]:

@@ -1,14 +1,16 @@
 """Writes a network as an ONNX graph that takes pictures and returns unit-length embeddings.
 
 Input ``crops``: uint8 [n, height, width, 3] RGB. Output ``embeddings``: float32 [n, size], each row
-of length 1. Colour order, mean, scale, layout and length are in the graph, so no caller can get
-them wrong. BatchNorm is folded into the layer before it in float64. Opset 17 and IR version 8 are
-what TensorRT 10.3 (JetPack 6) and ONNX Runtime 1.13 already read.
+of length 1; for a network of class scores ``scores``, each row of probabilities. Colour order,
+mean, scale, layout and length are in the graph, so no caller can get them wrong. BatchNorm is
+folded into the layer before it in float64. Opset 17 and IR version 8 are what TensorRT 10.3
+(JetPack 6) and ONNX Runtime 1.13 already read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -22,17 +24,21 @@ from edgeface_export.architectures.network import (
     BatchNorm,
     Conv,
     Flatten,
+    Gate,
+    GlobalAveragePool,
     Layer,
     Linear,
     Network,
+    Output,
     PRelu,
     Preprocessing,
     Relu,
+    Sigmoid,
 )
 
-__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "emit", "fold"]
+__all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "SCORES_NAME", "emit", "fold"]
 
-INPUT_NAME, OUTPUT_NAME = "crops", "embeddings"
+INPUT_NAME, OUTPUT_NAME, SCORES_NAME = "crops", "embeddings", "scores"
 OPSET, IR_VERSION = 17, 8
 # Smallest length that is divided by: keeps an all-zero embedding zero instead of NaN, so that the
 # runtime can refuse it. Float32 features of a trained net are 1e3 to 1e6 times larger.
@@ -51,7 +57,7 @@ def fold(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     by_name = {layer.name: layer for layer in layers}
     readers: dict[str, int] = {}
     for layer in layers:
-        for source in (layer.input, layer.skip) if isinstance(layer, Add) else (layer.input,):
+        for source in _sources(layer):
             readers[source] = readers.get(source, 0) + 1
     renamed: dict[str, str] = {}
     folded: dict[str, Layer] = {}
@@ -88,31 +94,15 @@ def _folded(original: Conv | Linear, current: Layer, norm: BatchNorm) -> Layer:
     )
 
 
+def _sources(layer: Layer) -> tuple[str, ...]:
+    return (layer.input, layer.skip) if isinstance(layer, Add | Gate) else (layer.input,)
+
+
 def _renamed(layer: Layer, renamed: dict[str, str]) -> Layer:
     source = renamed.get(layer.input, layer.input)
-    match layer:
-        case Conv():
-            return Conv(
-                layer.name,
-                source,
-                layer.weight,
-                layer.bias,
-                layer.stride,
-                layer.padding,
-                layer.groups,
-            )
-        case Linear():
-            return Linear(layer.name, source, layer.weight, layer.bias)
-        case PRelu():
-            return PRelu(layer.name, source, layer.slope)
-        case Relu():
-            return Relu(layer.name, source, layer.ceiling)
-        case Flatten():
-            return Flatten(layer.name, source)
-        case Add():
-            return Add(layer.name, source, renamed.get(layer.skip, layer.skip))
-        case BatchNorm():
-            return layer
+    if isinstance(layer, Add | Gate):
+        return replace(layer, input=source, skip=renamed.get(layer.skip, layer.skip))
+    return replace(layer, input=source)
 
 
 def emit(network: Network, *, name: str, layers: Sequence[Layer] | None = None) -> onnx.ModelProto:
@@ -125,13 +115,13 @@ def emit(network: Network, *, name: str, layers: Sequence[Layer] | None = None) 
     layers = fold(network.layers) if layers is None else layers
     for layer in layers:
         graph.layer(layer)
-    graph.unit_length(layers[-1].name)
+    rows_name = graph.head(network.output, layers[-1].name)
     size = network.crop_size
     crops = helper.make_tensor_value_info(
         INPUT_NAME, TensorProto.UINT8, ["n", size.height_px, size.width_px, 3]
     )
     rows = helper.make_tensor_value_info(
-        OUTPUT_NAME, TensorProto.FLOAT, ["n", network.embedding_size]
+        rows_name, TensorProto.FLOAT, ["n", network.embedding_size]
     )
     model = helper.make_model(
         helper.make_graph(graph.nodes, name, [crops], [rows], graph.initializers),
@@ -182,12 +172,21 @@ class _Graph:
                 self.node("PRelu", [layer.input, slope], layer.name)
             case Relu():
                 self._relu(layer)
-            case Add():
-                self.node("Add", [layer.skip, layer.input], layer.name)
-            case Flatten():
-                self.node("Flatten", [layer.input], layer.name, axis=1)
             case BatchNorm():
                 raise ArchitectureError(f"{layer.name}: BatchNorm was not folded")
+            case _:
+                self._untrained(layer)
+
+    def _untrained(self, layer: Add | Flatten | GlobalAveragePool | Sigmoid | Gate) -> None:
+        match layer:
+            case Add():
+                self.node("Add", [layer.skip, layer.input], layer.name)
+            case Gate():
+                self.node("Mul", [layer.input, layer.skip], layer.name)
+            case Flatten():
+                self.node("Flatten", [layer.input], layer.name, axis=1)
+            case GlobalAveragePool() | Sigmoid():
+                self.node(type(layer).__name__, [layer.input], layer.name)
 
     def _linear(self, layer: Linear) -> None:
         weight = self.constant(f"{layer.name}.weight", layer.weight)
@@ -218,6 +217,12 @@ class _Graph:
             pads=[layer.padding] * 4,
             group=layer.groups,
         )
+
+    def head(self, output: Output, features: str) -> str:
+        if output is Output.CLASS_SCORES:
+            return self.node("Softmax", [features], SCORES_NAME, axis=1)
+        self.unit_length(features)
+        return OUTPUT_NAME
 
     def unit_length(self, features: str) -> None:
         length = self.node("ReduceL2", [features], "length", axes=[1], keepdims=1)

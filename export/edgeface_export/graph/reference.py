@@ -16,11 +16,15 @@ from edgeface_export.architectures.network import (
     BatchNorm,
     Conv,
     Flatten,
+    Gate,
+    GlobalAveragePool,
     Layer,
     Linear,
     Network,
+    Output,
     PRelu,
     Relu,
+    Sigmoid,
 )
 
 __all__ = ["reference_embeddings"]
@@ -29,7 +33,10 @@ _Array = npt.NDArray[np.float64]
 
 
 def reference_embeddings(network: Network, crops: ImageArray) -> _Array:
-    """Return (n, embedding size) float64 unit rows for (n, height, width, 3) uint8 RGB crops."""
+    """Return (n, embedding size) float64 rows for (n, height, width, 3) uint8 RGB crops.
+
+    Rows are of unit length, or of a network for class scores probabilities that sum to 1.
+    """
     return np.stack([_embed(network, crop) for crop in crops])
 
 
@@ -41,6 +48,9 @@ def _embed(network: Network, crop: ImageArray) -> _Array:
     for layer in network.layers:
         at[layer.name] = _forward(layer, at)
     features = at[network.layers[-1].name]
+    if network.output is Output.CLASS_SCORES:
+        shares = np.exp(features - features.max())
+        return np.asarray(shares / shares.sum())
     return features / np.linalg.norm(features)
 
 
@@ -62,10 +72,25 @@ def _forward(layer: Layer, at: dict[str, _Array]) -> _Array:
             return np.where(x > 0, x, x * slope)
         case Relu():
             return np.clip(x, 0.0, layer.ceiling)
+        case _:
+            return _untrained(layer, x, at)
+
+
+def _untrained(
+    layer: Add | Flatten | GlobalAveragePool | Sigmoid | Gate, x: _Array, at: dict[str, _Array]
+) -> _Array:
+    match layer:
         case Add():
             return x + at[layer.skip]
+        case Gate():
+            return x * at[layer.skip]
         case Flatten():
             return x.reshape(-1)
+        case GlobalAveragePool():
+            return np.asarray(x.mean(axis=(1, 2), keepdims=True))
+        case Sigmoid():
+            # tanh cannot overflow, as exp(-x) can.
+            return np.asarray(0.5 * (1 + np.tanh(x / 2)))
 
 
 def _convolve(x: _Array, layer: Conv) -> _Array:

@@ -9,6 +9,7 @@ graph, which is kept where nothing is faster.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,13 +64,17 @@ def fastest_fp32(
     crops: ImageArray,
     *,
     forms: Sequence[str] | None = None,
+    rounds: Mapping[int, int] | None = None,
+    budget_s: float = math.inf,
 ) -> FastestFloat:
     """Return the fastest of ``plain`` and its rewrites on ONNX Runtime: one thread, one crop.
 
     ``flipped`` is the same network with no slope above 1 where that can be had
     (:func:`edgeface_export.graph.flip.flip_network`); rewrites start from it. ``crops`` are
     (n, height, width, 3) uint8; equality is checked on eight of them. ``forms`` are those tried,
-    by default all. Nothing is lost where two are close and noise decides: they are equal.
+    by default all. ``rounds`` are the runs that are timed, by batch size, by default ``ROUNDS``;
+    each batch size ends after ``budget_s``. Nothing is lost where two are close and noise decides:
+    they are equal.
 
     Raises:
         GateFailedError: A rewrite is not equal to the plain graph within 1e-5 (an error of ours).
@@ -82,20 +87,29 @@ def fastest_fp32(
     sessions = {form: EmbeddingSession(model, threads=1) for form, model in models.items()}
     _require_equal(sessions, crops[:8])
     milliseconds: dict[str, dict[int, float]] = {form: {} for form in models}
-    for batch, count in ROUNDS.items():
+    rounds = rounds or ROUNDS
+    for batch, count in rounds.items():
         pixels = np.resize(crops, (batch, *crops.shape[1:]))
         runs = {form: partial(session.run, pixels) for form, session in sessions.items()}
-        for form, taken in time_in_turns(runs, count).items():
+        for form, taken in time_in_turns(runs, count, budget_s=budget_s).items():
             milliseconds[form][batch] = taken
-    first = next(iter(ROUNDS))
+    first = next(iter(rounds))
     best = min(models, key=lambda form: milliseconds[form][first])
     return FastestFloat(best, models[best], milliseconds)
 
 
-def time_in_turns(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median milliseconds of each of ``runs``, which take turns."""
+def time_in_turns(
+    runs: Mapping[str, Callable[[], object]], rounds: int, *, budget_s: float = math.inf
+) -> dict[str, float]:
+    """Return the median milliseconds of each of ``runs``, which take turns.
+
+    They run ``rounds`` times, or fewer, at least once, when ``budget_s`` is over.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
+    deadline = time.perf_counter() + budget_s
     for turn in range(_WARM_UP_ROUNDS + rounds):
+        if turn > _WARM_UP_ROUNDS and time.perf_counter() > deadline:
+            break
         for name, run in runs.items():
             started = time.perf_counter()
             run()

@@ -87,7 +87,7 @@ def _lane(chart: Chart, mark: Mark, k: int) -> str:
     said, drawn = f"{mark.label} {fixed(mark.figure, 4)}", ""
     if mark.limit is not None:
         at = chart.px(mark.limit)
-        said += f", limit {compact(mark.limit)}"
+        said += f", limit {compact(mark.limit, 4)}"
         drawn = f'<path class="span" d="M{at} {y}H{x}"/><path class="limit" d="M{at} {y - 8}v16"/>'
     # Written from the side that has the room.
     right = x > LEFT + FIELD / 2

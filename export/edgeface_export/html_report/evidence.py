@@ -29,7 +29,7 @@ from edgeface_export.html_report.markup import (
 from edgeface_export.html_report.reading import finite, mapping, numbers, rows, sequence
 from edgeface_export.html_report.schema import Tar
 from edgeface_export.html_report.tables import Column, table
-from edgeface_export.html_report.verdict import REFERENCE, tried_on_faces
+from edgeface_export.html_report.verdict import QUANTISED, REFERENCE, tried_on_faces
 
 __all__ = ["evidence_section"]
 
@@ -114,8 +114,10 @@ def _pairs(report: Mapping[str, Any], manifest: Manifest) -> str:
         return _nothing_usable(_MOVEMENT, unusable)
     limit = finite(mapping(report, "limits").get("max_pair_change_p99"))
     drawn = pair_chart(before, after, mated, limit) + (_pair_legend() if mated else "")
-    aside = "" if tried_on_faces(report, manifest) else _NO_FACES
-    caption = _pair_caption(report, len(before), limit, unusable)
+    # Pairs with labels are of people, whatever set the ranges.
+    aside = "" if mated or tried_on_faces(report, manifest) else _NO_FACES
+    moved = _moved_labelled(before, after) if mated else _moved(report)
+    caption = _pair_caption(len(before), moved, limit, unusable)
     return _figure(_MOVEMENT, drawn, caption, aside)
 
 
@@ -139,17 +141,29 @@ def _pair_columns(
     return kept, len(before) - len(kept[0])
 
 
-def _pair_caption(
-    report: Mapping[str, Any], n_pairs: int, limit: float | None, unusable: int
-) -> str:
-    caption = (
-        f"Each point is one of {count(n_pairs)} pairs; on the line, INT8 scores it as FP32 does."
+def _moved_labelled(before: Sequence[float], after: Sequence[float]) -> str:
+    changes = sorted(abs(a - b) for a, b in zip(before, after, strict=True))
+    p99 = changes[min(len(changes) - 1, round(0.99 * (len(changes) - 1)))]
+    return (
+        f" They are the labelled pairs: 99\u202f% of those drawn move by at most {fixed(p99, 3)}, "
+        f"and none by more than {fixed(changes[-1], 3)}."
     )
+
+
+def _moved(report: Mapping[str, Any]) -> str:
     figures = mapping(report, "figures")
     p99, worst = (finite(figures.get(f"int8_pair_change_{key}")) for key in ("p99", "worst"))
-    if p99 is not None:
-        caption += f" Of all pairs measured, 99\u202f% move by at most {fixed(p99, 3)}"
-        caption += "." if worst is None else f", and none by more than {fixed(worst, 3)}."
+    if p99 is None:
+        return ""
+    said = f" Of all pairs measured, 99\u202f% move by at most {fixed(p99, 3)}"
+    return said + ("." if worst is None else f", and none by more than {fixed(worst, 3)}.")
+
+
+def _pair_caption(n_pairs: int, moved: str, limit: float | None, unusable: int) -> str:
+    caption = (
+        f"Each point is one of {count(n_pairs)} pairs; on the line, INT8 scores it as FP32 does."
+        + moved
+    )
     if limit is not None:
         caption += (
             f" The shaded band is ±{compact(limit)}, the limit for 99\u202f% of pairs of faces."
@@ -182,7 +196,7 @@ def _curve(entry: Mapping[str, Any]) -> list[tuple[float, float]]:
 
 def _rates_section(report: Mapping[str, Any]) -> str:
     """Return the error trade-off and the rates, empty where no labelled pairs were compared."""
-    measured = mapping(report, "verification")
+    measured = _in_order(mapping(report, "verification"))
     if not measured:
         return ""
     chart, rates, remarks = _det(measured), _rates(measured), _beneath(measured)
@@ -199,6 +213,12 @@ def _rates_section(report: Mapping[str, Any]) -> str:
             "</section>",
         ]
     )
+
+
+def _in_order(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the artefacts with the two that are compared first; files hold them sorted by name."""
+    first = [key for key in (REFERENCE, QUANTISED) if key in measured]
+    return {key: measured[key] for key in (*first, *measured)}
 
 
 def _beside(left: str, right: str) -> str:

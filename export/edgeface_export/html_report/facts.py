@@ -155,11 +155,13 @@ def _gate(result: GateResult) -> tuple[str, ...]:
     figure, limit = finite(result["figure"]), finite(result["limit"])
     bound = result.get("bound") or _bound(result.get("sentence", ""))
     used = None if figure is None or limit is None else _used(figure, limit, bound)
+    # What to do is asked for where a gate failed; its whole sentence is in the JSON.
+    advice = "" if passed else f"<small>{text(result.get('advice', ''))}</small>"
     return (
-        text(str(result["gate"])),
+        text(str(result["gate"])) + advice,
         "" if used is None else bar(used, "good" if passed else "bad"),
         compact(figure, 4),
-        f"{text(bound)} {compact(limit)}".strip(),
+        f"{text(bound)} {compact(limit, 4)}".strip(),
         state(passed, ("passed", "failed")),
     )
 
@@ -173,6 +175,8 @@ def _used(figure: float, limit: float, bound: str) -> float | None:
     """Return how much of the room up to the limit is used; a least cosine has its room below 1."""
     if bound == "at most" and limit > 0:
         return max(figure, 0.0) / limit
+    if bound == "at least" and limit > 1 and figure > 0:
+        return limit / figure
     if bound == "at least" and limit < 1:
         return (1 - figure) / (1 - limit)
     return None
@@ -253,7 +257,7 @@ def _fact(value: object) -> str:
     if isinstance(value, (int, float)):
         number = finite(value)
         return count(number) if number is not None and number.is_integer() else compact(number)
-    return "" if value is None else name(str(value))
+    return "" if value is None else f"<bdi>{text(str(value))}</bdi>"
 
 
 def notes_section(report: Mapping[str, Any], manifest: Manifest) -> str:

@@ -168,7 +168,7 @@ def ladder_section(report: Mapping[str, Any]) -> str:
     told = any("passed" in entry for entry, _, _ in steps)
     lines = [
         (
-            text(str(entry["step"])),
+            text(str(entry["step"])) + _failed(entry),
             span_bar(place(worst), place(mean), [place(limit) for limit in limits]),
             fixed(worst, 4),
             fixed(mean, 4),
@@ -185,6 +185,11 @@ def ladder_section(report: Mapping[str, Any]) -> str:
             "</section>",
         ]
     )
+
+
+def _failed(entry: LadderStep) -> str:
+    said = "; ".join(str(sentence) for sentence in entry.get("failed", ()))
+    return f"<small>{text(said)}</small>" if said else ""
 
 
 def _good(entry: LadderStep) -> str:

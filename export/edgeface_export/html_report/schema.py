@@ -32,7 +32,8 @@ class _PairScores(TypedDict):
 class PairScores(_PairScores, total=False):
     """Scores of the same pairs of crops: ``before`` in FP32, ``after`` in INT8; 2,000 at most.
 
-    ``mated`` says of each pair whether it is mated; without it the pairs are drawn as one kind.
+    ``mated`` says of each pair whether it is mated; without it the pairs are drawn as one kind,
+    and are pairs of the crops that measured INT8.
     """
 
     mated: list[bool]
@@ -77,10 +78,12 @@ class GateResult(_GateResult, total=False):
     """One gate. ``bound`` is ``at most`` or ``at least``, what ``limit`` asks of ``figure``.
 
     Without ``bound`` the end of ``sentence``, as in ``(at most 0.08)``, tells which it is.
+    ``advice`` says what a failure means and what to do.
     """
 
     sentence: str
     bound: str
+    advice: str
 
 
 class _LadderStep(TypedDict):
@@ -90,9 +93,13 @@ class _LadderStep(TypedDict):
 
 
 class LadderStep(_LadderStep, total=False):
-    """One attempt, in the order of trying; ``passed`` tells whether it was good enough."""
+    """One attempt, in the order of trying; ``passed`` tells whether it was good enough.
+
+    ``failed`` has a sentence for each gate that was not passed.
+    """
 
     passed: bool
+    failed: list[str]
 
 
 class Interval(TypedDict):
@@ -149,6 +156,8 @@ class Report(TypedDict, total=False):
         whether these crops are pictures of real faces; by default, unless the export is data-free.
     ``activation_set``
         facts by name: numbers, texts, flags, or one level of such facts. Shown in their order.
+    ``refusal``
+        the sentence that ended an export which failed.
     ``exported_at``
         time of the export, ISO 8601.
     ``speed_conditions``
@@ -174,3 +183,4 @@ class Report(TypedDict, total=False):
     verification: Mapping[str, Figures]
     activation_set: Mapping[str, Any]
     exported_at: str
+    refusal: str

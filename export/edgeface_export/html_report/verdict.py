@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,21 @@ from edgeface_export.html_report.markup import (
     text,
     times,
 )
-from edgeface_export.html_report.reading import finite, mapping, rows, sequence
+from edgeface_export.html_report.reading import finite, mapping, rows, sequence, string
 from edgeface_export.html_report.schema import GateResult
 from edgeface_export.html_report.speed import fastest
 
-__all__ = ["DATA_FREE", "FAILED", "PASSED", "head", "is_advice", "status_of", "tried_on_faces"]
+__all__ = [
+    "DATA_FREE",
+    "FAILED",
+    "PASSED",
+    "QUANTISED",
+    "REFERENCE",
+    "head",
+    "is_advice",
+    "status_of",
+    "tried_on_faces",
+]
 
 PASSED, DATA_FREE, FAILED = "passed", "data-free", "failed"
 REFERENCE, QUANTISED = "fp32", "int8"
@@ -87,7 +97,7 @@ def _lead(status: str, report: Mapping[str, Any], manifest: Manifest) -> str:
     figures = mapping(report, "figures") or manifest.verdict.figures
     cosine, crops = finite(figures.get("int8_cosine_mean")), finite(figures.get("int8_crops"))
     if status == FAILED:
-        return _failures(rows(report, "gate_results", GateResult))
+        return _failures(report)
     if status == DATA_FREE:
         tried = "" if tried_on_faces(report, manifest) else " and none tried them"
         return f"No picture of a real face set the INT8 ranges{tried}. {_advice(report, manifest)}"
@@ -106,10 +116,13 @@ def _float_lead(parity: float | None) -> str:
     return f"{said}: no value of an embedding differs by more than {compact(parity)}."
 
 
-def _failures(gates: Sequence[GateResult]) -> str:
+def _failures(report: Mapping[str, Any]) -> str:
+    gates = rows(report, "gate_results", GateResult)
     failed = [text(str(gate["gate"])) for gate in gates if gate["passed"] is not True]
     if not failed:
-        return "No bundle was written."
+        # Something that has no figure ended it.
+        said = text(string(report, "refusal"))
+        return f"{said}. No bundle was written." if said else "No bundle was written."
     named = f"{len(failed)} of {len(gates)} gates failed: {'; '.join(failed)}."
     return f"{named} No bundle was written."
 

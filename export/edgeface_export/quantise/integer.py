@@ -16,7 +16,7 @@ channels last, which is what the CPU kernels compute in:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,27 +35,28 @@ from edgeface_export.architectures.network import (
     Preprocessing,
     Relu,
 )
-from edgeface_export.graph.emit import fold
+from edgeface_export.graph.emit import emit, fold
 from edgeface_export.graph.flip import readers_of
-from edgeface_export.quantise.integer_graph import Encoding, IntegerGraph
+from edgeface_export.quantise.integer_graph import Encoding, IntegerGraph, WeightedNode
 from edgeface_export.quantise.ranges import TensorRange
 
-__all__ = ["integer_model", "integer_tensors"]
+__all__ = ["IntegerModel", "integer_graph", "integer_model", "integer_tensors"]
 
 # A mean of 127.5 lies between two zero points: at the border of the picture, padding then stands
 # for half a grey level, which is what rounding to 256 steps costs everywhere else anyway.
 _MAX_PADDING_LEVELS = 0.5
 
 
-def integer_tensors(layers: Sequence[Layer]) -> list[str]:
+def integer_tensors(layers: Sequence[Layer], *, tail: Collection[str] = ()) -> list[str]:
     """Return the tensors whose ranges :func:`integer_model` needs, in the order of the layers.
 
-    ``layers`` may be folded or not; names are those of the emitted float graph.
+    ``layers`` may be folded or not; names are those of the emitted float graph. Layers from the
+    first of ``tail`` on stay in float.
 
     Raises:
         ArchitectureError: The layers have no integer form.
     """
-    plan = _Plan.of(layers)
+    plan = _Plan.of(layers, tail)
     return [
         layer.name
         for layer in plan.body
@@ -77,25 +78,50 @@ def integer_model(
         ArchitectureError: The network has no integer form.
         InvalidInputError: A tensor of :func:`integer_tensors` has no usable range.
     """
-    builder = _Builder(network, ranges)
+    return integer_graph(network, ranges, name=name).model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IntegerModel:
+    """A checked integer graph, and its nodes with INT8 weights."""
+
+    model: onnx.ModelProto
+    weighted: tuple[WeightedNode, ...]
+
+
+def integer_graph(
+    network: Network,
+    ranges: Mapping[str, TensorRange],
+    *,
+    name: str,
+    tail: Collection[str] = (),
+) -> IntegerModel:
+    """Return :func:`integer_model` of ``network``, with layers from the first of ``tail`` in float.
+
+    Raises:
+        ArchitectureError: The network has no integer form.
+        InvalidInputError: A tensor of :func:`integer_tensors` has no usable range.
+    """
+    builder = _Builder(network, ranges, tail)
     return builder.build(name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Folded layers up to the head, the head as a matrix, and which ReLU goes into which layer.
+    """Folded layers up to the end, the end, and which ReLU goes into which layer.
 
-    ``absorbed`` names the ReLU by the convolution or sum that it is the only reader of.
+    The end is one matrix, or layers that stay in float. ``absorbed`` names the ReLU by the
+    convolution or sum that it is the only reader of.
     """
 
     body: tuple[Layer, ...]
-    head: Conv | Linear
+    end: tuple[Layer, ...]
     absorbed: dict[str, str]
 
     @classmethod
-    def of(cls, layers: Sequence[Layer]) -> _Plan:
+    def of(cls, layers: Sequence[Layer], tail: Collection[str] = ()) -> _Plan:
         folded = fold(layers)
-        body, head = _split(folded)
+        body, end = _split(folded, tail)
         readers = readers_of(folded)
         by_name = {layer.name: layer for layer in body}
         absorbed = {
@@ -105,10 +131,27 @@ class _Plan:
             and isinstance(by_name.get(layer.input), Conv | Add)
             and len(readers[layer.input]) == 1
         }
-        return cls(body, head, absorbed)
+        return cls(body, end, absorbed)
 
 
-def _split(folded: Sequence[Layer]) -> tuple[tuple[Layer, ...], Conv | Linear]:
+def _split(
+    folded: Sequence[Layer], tail: Collection[str]
+) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """Return the integer layers and those that come after them."""
+    if not tail:
+        body, head = _split_at_matrix(folded)
+        return body, (head,)
+    first = next(k for k, layer in enumerate(folded) if layer.name in tail)
+    body, end = tuple(folded[:first]), tuple(folded[first:])
+    if not body or not all(isinstance(layer, Conv | Add | PRelu | Relu) for layer in body):
+        raise ArchitectureError(
+            "no integer form: up to its end a network must be convolutions, activations and sums; "
+            f"the end begins with {folded[first].name}"
+        )
+    return body, end
+
+
+def _split_at_matrix(folded: Sequence[Layer]) -> tuple[tuple[Layer, ...], Conv | Linear]:
     """Return the layers before the last matrix or convolution, and that one."""
     weighted = [k for k, layer in enumerate(folded) if isinstance(layer, Conv | Linear)]
     head, rest, behind = folded[weighted[-1]], folded[: weighted[-1]], folded[weighted[-1] + 1 :]
@@ -126,10 +169,13 @@ def _split(folded: Sequence[Layer]) -> tuple[tuple[Layer, ...], Conv | Linear]:
 
 
 class _Builder:
-    def __init__(self, network: Network, ranges: Mapping[str, TensorRange]) -> None:
+    def __init__(
+        self, network: Network, ranges: Mapping[str, TensorRange], tail: Collection[str]
+    ) -> None:
         self._network = network
         self._ranges = ranges
-        self._plan = _Plan.of(network.layers)
+        self._plan = _Plan.of(network.layers, tail)
+        self._has_tail = bool(tail)
         self._absorbed = set(self._plan.absorbed.values())
         self._shares: dict[str, list[PRelu]] = {}
         for layer in self._plan.body:
@@ -137,7 +183,7 @@ class _Builder:
                 self._shares.setdefault(layer.input, []).append(layer)
         self._graph = IntegerGraph(network.crop_size, network.embedding_size)
 
-    def build(self, name: str) -> onnx.ModelProto:
+    def build(self, name: str) -> IntegerModel:
         pixels, stem = _folded_input(self._network.preprocessing, self._plan.body)
         if pixels is None:
             self._graph.normalised_input(self._network.preprocessing)
@@ -145,9 +191,13 @@ class _Builder:
             self._graph.plain_input(pixels)
         for layer in self._plan.body:
             self._layer(stem if stem is not None and layer.name == stem.name else layer)
-        shape = self._network.shapes[self._plan.head.input]
-        self._graph.head(self._plan.head, shape)
-        return self._graph.model(name)
+        end = self._plan.end
+        if self._has_tail:
+            layers = (*self._plan.body, *end)
+            self._graph.float_tail(emit(self._network, name=name, layers=layers), end)
+        elif isinstance(end[0], Conv | Linear):
+            self._graph.head(end[0], self._network.shapes[end[0].input])
+        return IntegerModel(self._graph.model(name), tuple(self._graph.weighted))
 
     def _layer(self, layer: Layer) -> None:
         output = self._plan.absorbed.get(layer.name, layer.name)

@@ -15,6 +15,7 @@ from edgeface_export.architectures.network import (
     INPUT,
     Add,
     Conv,
+    Layer,
     Linear,
     PRelu,
     Preprocessing,
@@ -24,7 +25,7 @@ from edgeface_export.architectures.network import (
 from edgeface_export.graph.emit import INPUT_NAME, IR_VERSION, OPSET, OUTPUT_NAME
 from edgeface_export.quantise.qdq import quantise_weight
 
-__all__ = ["Encoding", "IntegerGraph"]
+__all__ = ["Encoding", "IntegerGraph", "WeightedNode"]
 
 _ORT_DOMAIN = "com.microsoft"
 _LEVELS = 255
@@ -52,6 +53,21 @@ class Encoding:
         return int(np.clip(np.rint(value / self.scale) + self.zero_point, 0, _LEVELS))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightedNode:
+    """A node with INT8 weights: the layer it is made of and the names of its constants.
+
+    ``weight`` is the float weight that was rounded, ``bias_step`` what its integer bias counts.
+    """
+
+    node: str
+    layer: str
+    weight: npt.NDArray[np.float32]
+    has_bias: bool
+    bias_step: npt.NDArray[np.float64]
+    flat: bool = False
+
+
 class IntegerGraph:
     """Collects nodes; each tensor is uint8 [n, height, width, channels] with an encoding.
 
@@ -65,6 +81,7 @@ class IntegerGraph:
         self._initializers: list[onnx.TensorProto] = []
         self._encodings: dict[str, Encoding] = {}
         self._tensors: dict[str, str] = {}
+        self.weighted: list[WeightedNode] = []
 
     def plain_input(self, encoding: Encoding) -> None:
         """Read the picture as it is."""
@@ -98,9 +115,12 @@ class IntegerGraph:
             self._constant(f"{layer.name}.weight_zero", np.zeros(len(scales), np.int8)),
             *self._of(output),
         ]
+        step = scales.astype(np.float64) * self._encodings[layer.input].scale
         if layer.bias is not None:
-            step = scales.astype(np.float64) * self._encodings[layer.input].scale
             inputs.append(self._bias(f"{layer.name}.bias", layer.bias, step))
+        self.weighted.append(
+            WeightedNode(output, layer.name, layer.weight, layer.bias is not None, step)
+        )
         self._node(
             "QLinearConv",
             inputs,
@@ -128,6 +148,7 @@ class IntegerGraph:
         channels = len(layer.slope)
         weight = layer.slope.reshape(channels, 1, 1, 1)
         self.conv(Conv(scaled, layer.input, weight, groups=channels), scaled, encoding)
+        self.weighted.pop()
         self._node("Max", [self._at(layer.input), scaled], layer.name)
 
     def float_prelu(self, layer: PRelu, encoding: Encoding) -> None:
@@ -164,10 +185,28 @@ class IntegerGraph:
             self._bias(f"{layer.name}.bias", bias, step),
         ]
         x = self._node("QGemm", inputs, "features", domain=_ORT_DOMAIN)
+        self.weighted.append(WeightedNode(x, layer.name, matrix, True, step, flat=True))
         length = self._node("ReduceL2", [x], "length", axes=[1], keepdims=1)
         floor = self._float("min_length", np.array([_MIN_LENGTH]))
         length = self._node("Max", [length, floor], "safe_length")
         self._node("Div", [x, length], OUTPUT_NAME)
+
+    def float_tail(self, float_model: onnx.ModelProto, layers: Sequence[Layer]) -> None:
+        """Write the last ``layers`` and what follows them as they are in ``float_model``."""
+        nodes = list(float_model.graph.node)
+        first = next(k for k, node in enumerate(nodes) if node.name == layers[0].name)
+        made = {output for node in nodes[first:] for output in node.output}
+        read = dict.fromkeys(name for node in nodes[first:] for name in node.input)
+        constants = {tensor.name: tensor for tensor in float_model.graph.initializer}
+        self._initializers += [constants[name] for name in read if name in constants]
+        for name in [n for n in read if n not in constants and n not in made]:
+            x = self._node("DequantizeLinear", [self._at(name), *self._of(name)], f"{name}.real")
+            self._node("Transpose", [x], f"{name}.float", perm=[0, 3, 1, 2])
+        for node in nodes[first:]:
+            inputs = [n if n in constants or n in made else f"{n}.float" for n in node.input]
+            del node.input[:]
+            node.input.extend(inputs)
+            self._nodes.append(node)
 
     def model(self, name: str) -> onnx.ModelProto:
         """Return the checked model."""

@@ -23,10 +23,14 @@ _STEPS = (0, 1, 2, 3, 5, 8, 12, 18, 27)
 
 @dataclass(frozen=True, slots=True)
 class Attempt(Generic[T]):
-    """What came of one step: the result, and a sentence for each gate that it failed."""
+    """What came of one step: the result, and a sentence for each gate that it failed.
+
+    ``float_cost`` are the multiply-adds that are float even where no layer is asked to be.
+    """
 
     result: T
     failed: tuple[str, ...]
+    float_cost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,21 @@ def climb(
             of the arithmetic float; the message says what was tried.
     """
     steps: list[str] = []
+    always = 0
     layers: Sequence[LayerSensitivity] | None = None
     for count in _STEPS:
         if count:
             layers = order() if layers is None else layers
         kept = (layers or ())[:count]
-        share = sum(entry.multiply_adds for entry in kept) / multiply_adds
+        share = (always + sum(entry.multiply_adds for entry in kept)) / multiply_adds
         if len(kept) < count or share > max_float_share:
             break
         names = frozenset(entry.layer for entry in kept)
         outcome = attempt(names)
+        if not count:
+            # Without the ladder's doing.
+            always = outcome.float_cost
+            share = always / multiply_adds
         where = f"{count} layer(s) in float, {share:.1%} of the arithmetic"
         if not outcome.failed:
             return Climb(outcome.result, names, (*steps, f"{where}: passed"))

@@ -16,6 +16,7 @@ August 2026, and hold for TensorRT 10 and 11, TensorRT-RTX and OpenVINO:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -48,14 +49,23 @@ def weight_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     return {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
 
 
-def place(model: onnx.ModelProto, *, keep_float: frozenset[str] = frozenset()) -> Placement:
-    """Return the placement for ``model``; nodes named in ``keep_float`` stay in float."""
+def place(
+    model: onnx.ModelProto,
+    *,
+    keep_float: frozenset[str] = frozenset(),
+    reasons: Mapping[str, str] | None = None,
+) -> Placement:
+    """Return the placement for ``model``; nodes named in ``keep_float`` stay in float.
+
+    So do those of ``reasons``, each for the reason given.
+    """
+    asked = dict.fromkeys(keep_float, "asked for") | dict(reasons or {})
     shapes = weight_shapes(model)
     nodes, skips, kept = [], [], {}
     tensors: dict[str, None] = {}
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm"):
-            reason = "asked for" if node.name in keep_float else _refusal(node, shapes)
+            reason = asked.get(node.name) or _refusal(node, shapes)
             if reason:
                 kept[node.name] = reason
                 continue

@@ -1,0 +1,104 @@
+"""What presentation attack detection says, and what to tell the person in front of the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from edgeface.errors import InvalidInputError
+
+__all__ = ["PadDecision", "PadOutcome", "PadReason", "combine", "pad_advice"]
+
+
+class PadOutcome(str, Enum):
+    """What is known so far. Only ``BONA_FIDE`` lets a face pass."""
+
+    BONA_FIDE = "bona-fide"
+    ATTACK = "attack"
+    UNDECIDED = "undecided"
+
+
+class PadReason(str, Enum):
+    """Why a face is not taken for bona fide, or not yet."""
+
+    LOOKS_LIKE_ATTACK = "looks_like_attack"
+    TOO_FEW_FRAMES = "too_few_frames"
+    NOT_ASSESSABLE = "not_assessable"
+    TOO_STILL = "too_still"
+    MOVES_LIKE_A_SHEET = "moves_like_a_sheet"
+    TIME_WENT_BACK = "time_went_back"
+    CHALLENGE_PENDING = "challenge_pending"
+    CHALLENGE_TIMED_OUT = "challenge_timed_out"
+    CHALLENGE_WRONG_ACTION = "challenge_wrong_action"
+    CHALLENGE_FACE_LOST = "challenge_face_lost"
+    CHALLENGE_FACE_CHANGED = "challenge_face_changed"
+    CHALLENGE_VALUES_UNUSABLE = "challenge_values_unusable"
+
+
+@dataclass(frozen=True, slots=True)
+class PadDecision:
+    """What was decided, and why.
+
+    ``score`` in 0..1 is that of the window, higher more like a bona fide face, and None where
+    there is none. ``frames`` counts the frames it rests on. A decision that is not ``BONA_FIDE``
+    has its reasons, the others have none.
+    """
+
+    outcome: PadOutcome
+    score: float | None = None
+    frames: int = 0
+    reasons: tuple[PadReason, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.outcome is PadOutcome.BONA_FIDE) == bool(self.reasons):
+            raise InvalidInputError(
+                f"reasons belong to a decision that is not bona fide, and only to one, got {self}"
+            )
+        # False for NaN.
+        if self.score is not None and not 0.0 <= self.score <= 1.0:
+            raise InvalidInputError(f"a score must be in 0..1 or None, got {self.score}")
+
+    @property
+    def passed(self) -> bool:
+        """Whether the face may pass."""
+        return self.outcome is PadOutcome.BONA_FIDE
+
+
+def combine(first: PadDecision, *others: PadDecision) -> PadDecision:
+    """Return one decision of several: an attack wins over undecided, undecided over bona fide.
+
+    The score is the first that is there, the frames those of the first decision; the reasons are
+    those of the decisions with the outcome that won.
+    """
+    decisions = (first, *others)
+    for outcome in (PadOutcome.ATTACK, PadOutcome.UNDECIDED, PadOutcome.BONA_FIDE):
+        winning = [each for each in decisions if each.outcome is outcome]
+        if winning:
+            reasons = dict.fromkeys(reason for each in winning for reason in each.reasons)
+            score = next((each.score for each in decisions if each.score is not None), None)
+            return PadDecision(outcome, score, first.frames, tuple(reasons))
+    raise InvalidInputError("there is no decision to combine")
+
+
+def pad_advice(reason: PadReason) -> str:
+    """Return one short sentence that tells the person in front of the camera what to do.
+
+    It does not say what gave an attack away.
+    """
+    return _ADVICE[reason]
+
+
+_ADVICE = {
+    PadReason.LOOKS_LIKE_ATTACK: "This cannot be accepted; please use another way.",
+    PadReason.TOO_FEW_FRAMES: "Look into the camera for a moment.",
+    PadReason.NOT_ASSESSABLE: "Move to the middle of the picture.",
+    PadReason.TOO_STILL: "Move your head a little, or blink.",
+    PadReason.MOVES_LIKE_A_SHEET: "Turn your head a little to one side and back.",
+    PadReason.TIME_WENT_BACK: "Please try again.",
+    PadReason.CHALLENGE_PENDING: "Please follow the instruction.",
+    PadReason.CHALLENGE_TIMED_OUT: "That took too long; please try again.",
+    PadReason.CHALLENGE_WRONG_ACTION: "That was another movement; please try again.",
+    PadReason.CHALLENGE_FACE_LOST: "Stay in front of the camera, and try again.",
+    PadReason.CHALLENGE_FACE_CHANGED: "Only one person at a time; please try again.",
+    PadReason.CHALLENGE_VALUES_UNUSABLE: "Show your whole face, and try again.",
+}
