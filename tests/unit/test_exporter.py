@@ -503,7 +503,8 @@ def test_ways_to_set_ranges_reach_the_quantiser(weights: Path, tmp_path: Path) -
     assert methods - {"exact"} == {"minmax"}
     assert quantised["kept_float"]["conv1.conv"] == "asked for"
     assert result.bundle.manifest.verdict.figures["int8_share"] < 1
-    assert {"measuring ranges", "measuring layers"} <= set(labels)
+    wanted = {"measuring activations", "fitting layers", "measuring layers"}
+    assert wanted <= set(labels)
 
 
 def test_an_inspection_says_what_an_export_would_make(weights: Path) -> None:

@@ -168,7 +168,7 @@ def test_what_does_not_commute_with_a_factor_is_not_scaled() -> None:
 
 
 def test_a_bounded_relu_in_a_sum_is_not_scaled() -> None:
-    layers = [conv("a", INPUT, (3, 8)), Relu("r", "a", 6.0), conv("b", "r")]
+    layers: list[Layer] = [conv("a", INPUT, (3, 8)), Relu("r", "a", 6.0), conv("b", "r")]
     assert spaces_by_first(*layers)["a"].ceiling == 6.0
     assert spaces_by_first(*layers)["a"].free
     found = spaces_by_first(*layers, Add("s", "b", "r"), conv("c", "s"))
@@ -179,7 +179,7 @@ def test_gains_are_those_of_squared_weights_all_the_way_to_the_embedding() -> No
     first = Conv("a", INPUT, np.ones((2, 3, 1, 1), np.float32))
     bend = PRelu("p", "a", np.array([0.5, -2.0], np.float32))
     last = Linear("e", "f", np.array([[1.0, 2.0], [3.0, 0.0]], np.float32))
-    layers = [first, bend, Flatten("f", "p"), last]
+    layers: list[Layer] = [first, bend, Flatten("f", "p"), last]
     channels = {INPUT: 3, "a": 2, "p": 2, "f": 2, "e": 2}
     gains = gains_of(layers, channels, {"a": np.array([0.0, 1.0])})
     np.testing.assert_allclose(gains["p"], [10.0, 4.0])
