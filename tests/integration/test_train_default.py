@@ -16,7 +16,7 @@ from edgeface_export.synthetic_faces import load_synthetic_faces
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
-PICTURES = 20_480
+PICTURES = 8_192
 
 
 def run(module: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
@@ -41,15 +41,17 @@ def log(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_recipe_learns_stops_goes_on_and_can_be_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("cv2")
+    monkeypatch.setattr("examples.train_default.pool.SHARD_PICTURES", PICTURES // 4)
     faces, pool, folder = wide_faces(tmp_path / "faces.npz"), tmp_path / "pool", tmp_path / "run"
     teacher = edgeface.default_bundle().path
     run("pool", monkeypatch, faces, teacher, pool, "--shards", "0-0", "--backend", "ort")
-    run("train", monkeypatch, pool, folder, "--images", PICTURES // 2)
-    run("train", monkeypatch, pool, folder, "--images", PICTURES)
+    run("train", monkeypatch, pool, folder, "--images", PICTURES // 2, "--threads", 1)
+    run("train", monkeypatch, pool, folder, "--images", PICTURES, "--threads", 1)
 
     rows = log(folder)
     assert [row["images"] for row in rows] == sorted({row["images"] for row in rows})

@@ -9,16 +9,15 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: TID253
 from edgeface_export.architectures.network import Network
 from edgeface_export.graph.emit import emit
 from edgeface_export.graph.half import to_half
-from edgeface_export.quantise.data_free import data_free_ranges
-from edgeface_export.quantise.placement import place
-from edgeface_export.quantise.qdq import insert_qdq
+from edgeface_export.probes import synthetic_crops
+from edgeface_export.quantise import QuantiseOptions, quantise
 
 
 def graphs_of(network: Network, name: str) -> dict[str, onnx.ModelProto]:
     """A network in each precision that an engine can be built in."""
     fp32 = emit(network, name=name)
-    placement = place(fp32)
-    int8 = insert_qdq(fp32, placement, data_free_ranges(network, placement.tensors))
+    crops = synthetic_crops(16, network.crop_size)
+    int8 = quantise(network, crops, QuantiseOptions(float_share=0.02), name=name).model
     return {
         f"{name}.fp32": fp32,
         f"{name}.fp16": to_half(fp32),

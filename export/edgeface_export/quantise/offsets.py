@@ -37,6 +37,8 @@ __all__ = ["Offset", "offset", "one_sided"]
 
 _MIDDLE = 128.0
 _MAX_PADDING_LEVELS = 0.5
+# Times half of the range: far beyond what INT8 cuts, and a power of 2, which rounds nothing.
+_FAR = 16.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +69,8 @@ def offset(
     readers = readers_of(layers)
     for layer in layers:
         if isinstance(layer, Relu) and layer.name in ranges and _movable(layer, by_name, readers):
-            half = ranges[layer.name].high / 2
+            # Bounds that half precision holds too, for what is not INT8 may become that.
+            half = float(np.float16(ranges[layer.name].high / 2))
             floors[layer.name] = half
             moved[layer.name] = TensorRange(-half, half, ranges[layer.name].method)
             _lower(by_name, layer, readers, half)
@@ -170,14 +173,14 @@ def _set_bounds(model: onnx.ModelProto, floors: Mapping[str, float]) -> None:
             continue
         floor = numpy_helper.from_array(np.array(-down, np.float32), f"{node.name}.floor")
         if node.op_type == "Relu":
-            model.graph.initializer.append(floor)
-            node.CopyFrom(
-                helper.make_node(
-                    "Clip", [node.input[0], floor.name], list(node.output), name=node.name
-                )
-            )
+            # Without an upper bound parsers take one that half precision cannot hold.
+            highest = np.array(_FAR * down, np.float32)
+            far = numpy_helper.from_array(highest, f"{node.name}.ceiling")
+            model.graph.initializer.extend([floor, far])
+            inputs = [node.input[0], floor.name, far.name]
+            node.CopyFrom(helper.make_node("Clip", inputs, list(node.output), name=node.name))
             continue
         ceiling = constants[f"{node.name}.ceiling"]
-        value = numpy_helper.to_array(ceiling) - np.float32(down)
+        value = np.asarray(np.float16(numpy_helper.to_array(ceiling) - down), np.float32)
         ceiling.CopyFrom(numpy_helper.from_array(value, ceiling.name))
         constants[floor.name].CopyFrom(floor)
