@@ -22,7 +22,7 @@ from edgeface_export.graph.session import EmbeddingSession
 
 __all__ = ["BATCH", "BINS", "ChannelStatistics", "batches", "collect_statistics", "with_outputs"]
 
-BATCH = 8
+BATCH = 4
 BINS = 512
 """Of a channel's histogram: the ends of a range that it tells are right to half an INT8 step."""
 
