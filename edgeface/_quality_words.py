@@ -65,6 +65,9 @@ class RejectionReason(str, Enum):
     EMBEDDING_INVALID = "embedding_invalid"
     NOT_COMPARED = "not_compared"
     """Its turn has not come yet."""
+    PRESENTATION_ATTACK = "presentation_attack"
+    LIVENESS_UNDECIDED = "liveness_undecided"
+    """Not yet shown to be there in person."""
 
 
 @dataclass(frozen=True, slots=True)

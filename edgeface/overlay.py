@@ -48,6 +48,8 @@ REASON_TEXT: Mapping[RejectionReason, str] = MappingProxyType(
         RejectionReason.LOW_QUALITY: "poor picture",
         RejectionReason.EMBEDDING_INVALID: "no usable result",
         RejectionReason.NOT_COMPARED: "...",
+        RejectionReason.PRESENTATION_ATTACK: "not in person",
+        RejectionReason.LIVENESS_UNDECIDED: "look here, move a little",
     }
 )
 """What a picture says for each reason; pass another mapping to :func:`draw` to change it."""

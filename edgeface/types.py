@@ -16,6 +16,7 @@ import numpy as np
 
 from edgeface._arrays import FloatArray, ImageArray, read_only, require_finite, require_image
 from edgeface._geometry import BoundingBox, Size
+from edgeface._pad_words import PadDecision
 from edgeface._quality_words import QualityMeasure, QualityReport, RejectionReason
 from edgeface.errors import InvalidInputError
 
@@ -235,6 +236,10 @@ class Observation:
     ``is_carried`` is True where this frame added nothing: the face was not compared in it, and
     ``result`` and ``quality`` are those of the track's newest attempt. Its box may be the one
     where the track is expected.
+
+    ``pad`` is what presentation attack detection says now, over the newest frames of the track;
+    None where it is not used or has not looked yet. Where it is used, ``result`` and
+    ``track_result`` name nobody who has not passed.
     """
 
     detection: FaceDetection
@@ -244,6 +249,7 @@ class Observation:
     track_id: int | None = None
     track_result: IdentificationResult | None = None
     is_carried: bool = False
+    pad: PadDecision | None = None
 
 
 class EventKind(str, Enum):

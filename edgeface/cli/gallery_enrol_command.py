@@ -82,7 +82,7 @@ def enrol_person(
     agreed = _consent(consent, consent_text, name, keep_crops=keep_crops)
     keys = gallery_keys(insecure_key_file=insecure_key_file, passphrase_file=passphrase_file)
     with open_recognizer(
-        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, keys=keys
+        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, gallery_keys=keys
     ) as recognizer:
         images = _images(sources, recognizer, most_frames)
         report = recognizer.enrol(
@@ -114,7 +114,12 @@ def enrol_folder(
     results = []
     with (
         open_recognizer(
-            model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, keys=keys
+            model,
+            gallery,
+            artefact=artefact,
+            threads=None,
+            target_fmr=target_fmr,
+            gallery_keys=keys,
         ) as recognizer,
         progress("enrolling", people, total=len(people)) as bar,
     ):

@@ -16,11 +16,16 @@ from edgeface.cli.shared_options import (
     ArtefactOption,
     BundleOption,
     FmrOption,
+    FpirOption,
     GalleryOption,
     JsonOption,
+    PadOption,
+    PadPointOption,
     ThreadsOption,
     open_recognizer,
+    pad_options,
 )
+from edgeface.pad import PadDecision
 from edgeface.types import Observation, Outcome
 
 __all__ = ["enrol", "identify", "observation_as_dict"]
@@ -44,7 +49,7 @@ def enrol(
     """Enrol a person from photos; `edgeface gallery enrol` also records consent."""
     keys = gallery_keys(insecure_key_file=insecure_key_file)
     with open_recognizer(
-        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, keys=keys
+        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, gallery_keys=keys
     ) as recognizer:
         report = recognizer.enrol(name, images, extend=extend, allow_duplicate=allow_duplicate)
     if as_json:
@@ -72,12 +77,21 @@ def identify(
     artefact: ArtefactOption = "auto",
     threads: ThreadsOption = None,
     target_fmr: FmrOption = DEFAULT_FMR,
+    target_fpir: FpirOption = None,
+    pad: PadOption = None,
+    pad_operating_point: PadPointOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say who is on photos. Exit code 1 when nobody was recognised."""
     recognised = 0
     with open_recognizer(
-        model, gallery, artefact=artefact, threads=threads, target_fmr=target_fmr
+        model,
+        gallery,
+        artefact=artefact,
+        threads=threads,
+        target_fmr=target_fmr,
+        target_fpir=target_fpir,
+        pad=pad_options(pad, pad_operating_point),
     ) as recognizer:
         for path in images:
             with open_source(path) as source:
@@ -118,5 +132,14 @@ def observation_as_dict(face: Observation) -> dict[str, Any]:
         "carried": face.is_carried,
         "frame_score": None if face.result.score is None else round(face.result.score, 4),
         "reasons": [reason.value for reason in face.result.reasons],
+        "pad": None if face.pad is None else _pad_as_dict(face.pad),
         "quality": {measure.value: round(value, 4) for measure, value in quality.items()},
+    }
+
+
+def _pad_as_dict(decision: PadDecision) -> dict[str, Any]:
+    return {
+        "outcome": decision.outcome.value,
+        "score": None if decision.score is None else round(decision.score, 4),
+        "reasons": [reason.value for reason in decision.reasons],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,18 +11,24 @@ from edgeface.cli.console import note
 from edgeface.cli.gallery_access import gallery_keys
 from edgeface.cli.needs import need_cpu
 from edgeface.default_model import DEFAULT_MODEL_NOTICE, default_bundle_path
-from edgeface.gallery import KeyOptions, SqliteGallery
-from edgeface.pipeline import Recognizer, RecognizerOptions
+from edgeface.gallery import SqliteGallery
+from edgeface.operating_points import expected_fpir
+from edgeface.pad import PadOperatingPoint
+from edgeface.pipeline import PadOptions, Recognizer, RecognizerOptions
 
 __all__ = [
     "ArtefactOption",
     "BundleOption",
     "FmrOption",
+    "FpirOption",
     "GalleryOption",
     "JsonOption",
+    "PadOption",
+    "PadPointOption",
     "ThreadsOption",
     "bundle_or_default",
     "open_recognizer",
+    "pad_options",
 ]
 
 BundleOption = Annotated[
@@ -43,10 +49,33 @@ ThreadsOption = Annotated[int | None, typer.Option(help="Threads of the inferenc
 FmrOption = Annotated[
     float, typer.Option(help="False match rate of one comparison that is aimed at.")
 ]
+FpirOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Rate of strangers taken for somebody that is aimed at, for as many as are enrolled. "
+        "It takes the place of --target-fmr."
+    ),
+]
+PadOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pad",
+        help="Bundle of a PAD model: nobody is named before their face passed. Repeat it to fuse.",
+    ),
+]
+PadPointOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pad-operating-point",
+        help="Operating point of the PAD models [the trainer's rule, unmeasured].",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 DEFAULT_GALLERY = Path("people.db")
 DEFAULT_FMR = RecognizerOptions().target_fmr
+# One stranger in a hundred taken for somebody: from there on the number enrolled is worth a line.
+_NOTED_FPIR = 0.01
 
 
 def bundle_or_default(model: Path | None) -> Path:
@@ -64,20 +93,46 @@ def open_recognizer(
     artefact: str,
     threads: int | None,
     target_fmr: float,
-    keys: KeyOptions | None = None,
+    **more: Any,
 ) -> Recognizer:
-    """Return the recogniser and say on stderr what it took; None is the package's own model."""
+    """Return the recogniser and say on stderr what it took; None is the package's own model.
+
+    ``more`` are other fields of :class:`RecognizerOptions`.
+    """
     need_cpu()
     bundle = bundle_or_default(model)
-    options = RecognizerOptions(
-        artefact=artefact,
-        threads=threads,
-        target_fmr=target_fmr,
-        gallery_keys=keys or gallery_keys(),
-    )
+    more.setdefault("gallery_keys", gallery_keys())
+    options = RecognizerOptions(artefact=artefact, threads=threads, target_fmr=target_fmr, **more)
     recognizer = Recognizer.open(bundle, gallery, options=options)
     if isinstance(recognizer.gallery, SqliteGallery):
         for text in recognizer.gallery.notices:
             note(text)
     note(recognizer.description)
+    _note_limits(recognizer)
     return recognizer
+
+
+def _note_limits(recognizer: Recognizer) -> None:
+    """Say that the threshold does not hold for so many people, where that matters."""
+    limits, point = recognizer.operating_point_limits, recognizer.operating_point
+    enrolled = len(recognizer.gallery.subjects())
+    is_small = expected_fpir(point.target_fmr, enrolled) < _NOTED_FPIR
+    if limits is not None and not (point.gallery_size is None and is_small):
+        note(limits)
+
+
+def pad_options(bundles: list[Path] | None, point: Path | None) -> PadOptions | None:
+    """Return the options of PAD, None where no bundle is named.
+
+    Raises:
+        typer.BadParameter: There is an operating point and no bundle.
+        OperatingPointError: The file holds no operating point.
+    """
+    if not bundles:
+        if point is not None:
+            raise typer.BadParameter("--pad-operating-point belongs to --pad BUNDLE")
+        return None
+    if point is None:
+        note("PAD threshold by the trainer's rule; measured on no camera of yours")
+        return PadOptions(bundles=tuple(bundles))
+    return PadOptions(bundles=tuple(bundles), operating_point=PadOperatingPoint.read(point))

@@ -27,10 +27,14 @@ from edgeface.cli.shared_options import (
     ArtefactOption,
     BundleOption,
     FmrOption,
+    FpirOption,
     GalleryOption,
     JsonOption,
+    PadOption,
+    PadPointOption,
     ThreadsOption,
     open_recognizer,
+    pad_options,
 )
 from edgeface.errors import CameraError
 from edgeface.overlay import draw
@@ -66,6 +70,9 @@ def watch(
     artefact: ArtefactOption = "auto",
     threads: ThreadsOption = None,
     target_fmr: FmrOption = DEFAULT_FMR,
+    target_fpir: FpirOption = None,
+    pad: PadOption = None,
+    pad_operating_point: PadPointOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Watch cameras or recordings and say who appears.
@@ -79,7 +86,13 @@ def watch(
     with ExitStack() as stack:
         recognizer = stack.enter_context(
             open_recognizer(
-                model, gallery, artefact=artefact, threads=threads, target_fmr=target_fmr
+                model,
+                gallery,
+                artefact=artefact,
+                threads=threads,
+                target_fmr=target_fmr,
+                target_fpir=target_fpir,
+                pad=pad_options(pad, pad_operating_point),
             )
         )
         if len(wanted) == 1:

@@ -6,7 +6,9 @@ from edgeface.pipeline.enrolment import EnrolmentReport, RejectedImage
 from edgeface.pipeline.finding import FaceFinder, FoundFace
 from edgeface.pipeline.group import StreamGroup
 from edgeface.pipeline.interest import ComparisonOptions
-from edgeface.pipeline.recognizer import Image, Recognizer, RecognizerOptions
+from edgeface.pipeline.opening import Image, RecognizerOptions
+from edgeface.pipeline.pad_gate import PadOptions
+from edgeface.pipeline.recognizer import Recognizer
 from edgeface.pipeline.stream import FrameResult, Stream, StreamOptions
 from edgeface.pipeline.visits import VisitOptions
 
@@ -17,6 +19,7 @@ __all__ = [
     "FoundFace",
     "FrameResult",
     "Image",
+    "PadOptions",
     "Recognizer",
     "RecognizerOptions",
     "RejectedImage",

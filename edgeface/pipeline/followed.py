@@ -13,6 +13,7 @@ from edgeface.pipeline.interest import (
     Interest,
     has_landmarks,
 )
+from edgeface.pipeline.pad_gate import PadTrack
 from edgeface.pipeline.visits import Moment
 from edgeface.types import (
     Event,
@@ -55,8 +56,10 @@ class Followed:
         decision: DecisionOptions,
         looks: ComparisonOptions,
         point: OperatingPoint,
+        pad: PadTrack | None = None,
     ) -> None:
         self.track_id = track_id
+        self.pad = pad
         self.decider = TrackDecider(decision)
         self.interest = Interest(looks)
         self.appearance = Appearance(point)
@@ -75,9 +78,18 @@ class Followed:
         self._pending: list[_Pending] = []
 
     @property
+    def identity(self) -> IdentificationResult | None:
+        """Whom the track looks like so far, whether or not that is a person."""
+        return self.decider.result
+
+    @property
     def result(self) -> IdentificationResult | None:
         """What the track says so far."""
-        return self.decider.result
+        return None if self.identity is None else self.gated(self.identity)
+
+    def gated(self, result: IdentificationResult) -> IdentificationResult:
+        """Return ``result``, rejected where the face had to pass and has not."""
+        return result if self.pad is None else self.pad.gate(result)
 
     @property
     def is_suspect(self) -> bool:
@@ -98,6 +110,12 @@ class Followed:
         """Note that the track may show somebody else: nothing is carried on."""
         self.newest = NOT_COMPARED
         self.interest.doubt()
+        self.reset_pad()
+
+    def reset_pad(self) -> None:
+        """Note that whoever passed may be gone."""
+        if self.pad is not None:
+            self.pad.reset()
 
     def is_shown(self, now_s: float) -> bool:
         """Whether the track is a face now, to the best of knowledge."""
@@ -135,6 +153,7 @@ class Followed:
         pending, self._pending = self._pending, []
         self.decider.reset()
         self.appearance.clear()
+        self.reset_pad()
         self._said = None
         for entry in pending:
             self._take(entry.result, entry.template)
@@ -151,8 +170,10 @@ class Followed:
             for entry in entries:
                 if receiver.appearance.agrees(entry.template):
                     receiver._take(entry.result, entry.template)
-        self.newest = self.result or NOT_COMPARED
+        self.newest = self.identity or NOT_COMPARED
         self.interest.doubt()
+        self.reset_pad()
+        other.reset_pad()
 
     def events(self, *, confirming_looks: int) -> list[Event]:
         """Return what is new to say about the track in this frame.
@@ -167,7 +188,7 @@ class Followed:
         result = self.result
         if not self.appeared:
             self.appeared = True
-            events.append(self._event(EventKind.APPEARED, result or self.newest))
+            events.append(self._event(EventKind.APPEARED, result or self.gated(self.newest)))
         if result is not None and (result.outcome, result.subject) != self._said:
             self._said = (result.outcome, result.subject)
             events.append(self._event(EventKind.IDENTIFIED, result))
@@ -178,7 +199,7 @@ class Followed:
         if not self.appeared:
             return []
         self.moment = moment
-        return [self._event(EventKind.LEFT, self.result or self.newest)]
+        return [self._event(EventKind.LEFT, self.result or self.gated(self.newest))]
 
     def _take(self, result: IdentificationResult, template: Template | None) -> None:
         if template is not None:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
-
-import numpy as np
 
 from edgeface.backends import open_backend
 from edgeface.bundle import Bundle, Manifest
-from edgeface.camera import FrameSource, SourceOptions, open_source, read_image, to_rgb
-from edgeface.decision import DecisionOptions
+from edgeface.camera import FrameSource
 from edgeface.detection import AutoRangeDetector, MediaPipeLandmarkFinder
 from edgeface.embedding import FaceEmbedder
 from edgeface.errors import EnrolmentError, SubjectNotFoundError
@@ -22,61 +16,39 @@ from edgeface.gallery import (
     Consent,
     EnrolmentRecord,
     Gallery,
-    InMemoryGallery,
-    KeyOptions,
-    SqliteGallery,
 )
-from edgeface.pipeline.comparing import Comparer
+from edgeface.operating_points import chosen_for_gallery, outgrown
+from edgeface.pipeline.comparing import Comparer, Comparison
 from edgeface.pipeline.enrolment import EnrolmentReport, RejectedImage, require_one_person
-from edgeface.pipeline.finding import FaceFinder, StageTimer
+from edgeface.pipeline.finding import FaceFinder, FoundFace, StageTimer
 from edgeface.pipeline.group import StreamGroup
 from edgeface.pipeline.interest import ComparisonBudget
+from edgeface.pipeline.opening import (
+    Image,
+    RecognizerOptions,
+    Source,
+    active_subjects,
+    as_frame,
+    as_source,
+    open_gallery,
+    open_pad,
+    operating_point_for,
+)
+from edgeface.pipeline.pad_gate import PadGate, gated
 from edgeface.pipeline.references import Reference, cut_reference, require_same_as_stored
-from edgeface.pipeline.stream import FrameResult, Stream, StreamOptions, StreamParts
+from edgeface.pipeline.stream import FrameResult, Stream, StreamParts
 from edgeface.pipeline.visits import VisitBook
-from edgeface.quality import QualityGateOptions
 from edgeface.types import (
     Event,
     Frame,
-    ImageArray,
     Observation,
     OperatingPoint,
+    Outcome,
     RejectionReason,
     Template,
 )
 
 __all__ = ["Image", "Recognizer", "RecognizerOptions"]
-
-Image: TypeAlias = "str | os.PathLike[str] | ImageArray | Frame"
-"""A picture: a file, an (height, width, 3) uint8 RGB array, or a frame."""
-
-Source: TypeAlias = "int | str | os.PathLike[str] | FrameSource"
-"""A webcam number, an address, a video file, a picture, a folder, or an opened source."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecognizerOptions:
-    """How to recognise.
-
-    ``backend`` and ``artefact`` are names or ``auto``; ``threads`` bounds the engine's threads.
-    ``target_fmr`` picks the operating point: 1e-4, one false match in 10,000 comparisons, is the
-    most that NIST SP 800-63B-4 allows. ``watch_quality`` gates faces of streams and probes,
-    ``enrol_quality`` those of references. ``stream`` says how often a stream is searched and its
-    faces compared; ``StreamOptions.every_frame()`` spares nothing. ``gallery_keys`` says where the
-    key of a gallery file may be kept.
-    """
-
-    backend: str = "auto"
-    artefact: str = "auto"
-    threads: int | None = None
-    target_fmr: float = 1e-4
-    max_faces: int = 20
-    watch_quality: QualityGateOptions = field(default_factory=QualityGateOptions.watch)
-    enrol_quality: QualityGateOptions = field(default_factory=QualityGateOptions.enrolment)
-    decision: DecisionOptions = field(default_factory=DecisionOptions)
-    camera: SourceOptions = field(default_factory=SourceOptions)
-    stream: StreamOptions = field(default_factory=StreamOptions)
-    gallery_keys: KeyOptions = field(default_factory=KeyOptions)
 
 
 class Recognizer:
@@ -86,7 +58,7 @@ class Recognizer:
     engines or galleries. Not for use from several threads at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, one each
         self,
         *,
         manifest: Manifest,
@@ -95,12 +67,14 @@ class Recognizer:
         gallery: Gallery,
         operating_point: OperatingPoint,
         options: RecognizerOptions | None = None,
+        pad: PadGate | None = None,
     ) -> None:
         self.manifest = manifest
         self.gallery = gallery
         self.operating_point = operating_point
         self._finder = finder
         self._embedder = embedder
+        self._pad = pad
         self._options = options or RecognizerOptions()
         margin = self._options.decision.margin
         self._comparer = Comparer(embedder, gallery, operating_point, margin)
@@ -121,22 +95,24 @@ class Recognizer:
             BundleError: The bundle is damaged or not one.
             GalleryError: The gallery is damaged, not one, or belongs to another model; or its key
                 is not at hand.
-            OperatingPointError: The bundle has no operating point as strict as asked.
+            OperatingPointError: The bundle has no operating point as strict as asked, or none that
+                covers so many enrolled people.
             AssetError: A model of the detector is not at hand; ``edgeface assets fetch`` gets it.
             MissingDependencyError: An engine or MediaPipe is not installed.
         """
         options = options or RecognizerOptions()
-        opened = Bundle.open(bundle)
+        opened = Bundle.open(bundle, trusted_keys=options.trusted_keys)
         manifest = opened.manifest
         backend = open_backend(
             opened, backend=options.backend, artefact=options.artefact, threads=options.threads
         )
-        point = opened.operating_point(backend.artefact, target_fmr=options.target_fmr)
-        people = _open_gallery(gallery, manifest, options.gallery_keys)
+        people = open_gallery(gallery, manifest, options.gallery_keys)
+        point = operating_point_for(opened, backend.artefact, people, options)
         detector = AutoRangeDetector()
+        landmark_finder = MediaPipeLandmarkFinder()
         finder = FaceFinder(
             detector,
-            MediaPipeLandmarkFinder(),
+            landmark_finder,
             template=manifest.alignment_template,
             max_faces=options.max_faces,
             scanner=detector.scanner,
@@ -148,7 +124,16 @@ class Recognizer:
             gallery=people,
             operating_point=point,
             options=options,
+            pad=open_pad(options, landmark_finder),
         )
+
+    @property
+    def operating_point_limits(self) -> str | None:
+        """Why the operating point does not hold for as many people as are enrolled, in words.
+
+        None where it does.
+        """
+        return outgrown(self.operating_point, active_subjects(self.gallery))
 
     @property
     def description(self) -> str:
@@ -167,11 +152,13 @@ class Recognizer:
             CameraError: The file cannot be read as a picture.
             InvalidInputError: The array is no picture.
         """
-        timer = StageTimer()
-        faces = self._finder.find(_as_frame(image), self._options.watch_quality, timer=timer)
+        self._refit()
+        timer, frame = StageTimer(), as_frame(image)
+        faces = self._finder.find(frame, self._options.watch_quality, timer=timer)
+        comparisons = self._comparer.compare(faces, timer)
         return [
-            Observation(face.detection, comparison.result, face.quality, face.landmarks)
-            for face, comparison in zip(faces, self._comparer.compare(faces, timer), strict=True)
+            self._observed(frame, face, comparison)
+            for face, comparison in zip(faces, comparisons, strict=True)
         ]
 
     def enrol(
@@ -223,6 +210,7 @@ class Recognizer:
             crops=[reference.crop for reference in references] if keep else (),
         )
         self.gallery.add(subject, templates, extend=extend, record=record)
+        self._refit()
         return EnrolmentReport(subject, tuple(names), tuple(rejected))
 
     def stream(self, source: FrameSource) -> Stream:
@@ -243,7 +231,7 @@ class Recognizer:
         budget, visits = ComparisonBudget(options.comparison), VisitBook(options.visits)
         opened: list[FrameSource] = []
         try:
-            opened.extend(_as_source(source, self._options.camera) for source in sources)
+            opened.extend(as_source(source, self._options.camera) for source in sources)
         except BaseException:
             for source in opened:
                 source.close()
@@ -257,7 +245,7 @@ class Recognizer:
         Raises:
             CameraError: The source cannot be opened, or fails for good.
         """
-        with _as_source(source, self._options.camera) as frames:
+        with as_source(source, self._options.camera) as frames:
             stream = self.stream(frames)
             for frame in frames:
                 yield stream.process(frame)
@@ -268,7 +256,7 @@ class Recognizer:
         Raises:
             CameraError: The source cannot be opened, or fails for good.
         """
-        with _as_source(source, self._options.camera) as frames:
+        with as_source(source, self._options.camera) as frames:
             stream = self.stream(frames)
             for frame in frames:
                 yield from stream.process(frame).events
@@ -292,6 +280,8 @@ class Recognizer:
         self._finder.close()
         self._embedder.backend.close()
         self.gallery.close()
+        if self._pad is not None:
+            self._pad.close()
 
     def __enter__(self) -> Recognizer:
         return self
@@ -304,7 +294,20 @@ class Recognizer:
     ) -> None:
         self.close()
 
+    def _refit(self) -> None:
+        """Take the operating point that covers as many people as are enrolled now."""
+        target = self._options.target_fpir
+        if target is None:
+            return
+        self.operating_point = self._comparer.point = chosen_for_gallery(
+            self.manifest.operating_points,
+            self._embedder.backend.artefact,
+            target_fpir=target,
+            gallery_size=active_subjects(self.gallery),
+        )
+
     def _stream(self, source: FrameSource, budget: ComparisonBudget, visits: VisitBook) -> Stream:
+        self._refit()
         stills = source.fps is None and not source.is_live
         finder, options = self._finder, self._options
         parts = StreamParts(
@@ -314,11 +317,21 @@ class Recognizer:
             quality=options.watch_quality,
             budget=budget,
             visits=visits,
+            pad=self._pad,
+            pad_budget=None if self._pad is None else self._pad.budget(),
         )
         return Stream(parts, options.stream, options.decision, stills=stills)
 
+    def _observed(self, frame: Frame, face: FoundFace, comparison: Comparison) -> Observation:
+        """Return what a picture that stands alone shows of one face."""
+        result, pad = comparison.result, None
+        if self._pad is not None and result.outcome in (Outcome.KNOWN, Outcome.AMBIGUOUS):
+            pad = self._pad.judge(frame, face.detection)
+            result = gated(result, pad)
+        return Observation(face.detection, result, face.quality, face.landmarks, pad=pad)
+
     def _reference(self, image: Image) -> Reference | tuple[RejectionReason, ...]:
-        frame = _as_frame(image)
+        frame = as_frame(image)
         faces = self._finder.find(frame, self._options.enrol_quality)
         if not faces:
             return (RejectionReason.NO_FACE,)
@@ -347,26 +360,3 @@ class Recognizer:
                         f"this person is already enrolled as {entry.subject} (similarity "
                         f"{entry.score:.2f}); add the images there, or allow a duplicate"
                     )
-
-
-def _open_gallery(
-    path: str | os.PathLike[str] | None, manifest: Manifest, keys: KeyOptions
-) -> Gallery:
-    model_id, size = manifest.model_id, manifest.embedding_size
-    if path is None:
-        return InMemoryGallery(model_id=model_id, embedding_size=size)
-    return SqliteGallery.open(Path(path), model_id=model_id, embedding_size=size, keys=keys)
-
-
-def _as_frame(image: Image) -> Frame:
-    if isinstance(image, Frame):
-        return image
-    if isinstance(image, np.ndarray):
-        return Frame(to_rgb(image))
-    return read_image(image)
-
-
-def _as_source(source: Source, options: SourceOptions) -> FrameSource:
-    if isinstance(source, int | str | os.PathLike):
-        return open_source(source, options=options)
-    return source

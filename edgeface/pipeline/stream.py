@@ -13,6 +13,7 @@ from edgeface.pipeline.comparing import Comparer, Comparison
 from edgeface.pipeline.finding import FaceFinder, FoundFace, StageTimer
 from edgeface.pipeline.followed import Followed
 from edgeface.pipeline.interest import ComparisonBudget, ComparisonOptions, most_urgent
+from edgeface.pipeline.pad_gate import PadGate, most_due
 from edgeface.pipeline.scene import SceneWatch
 from edgeface.pipeline.visits import Moment, Presence, VisitBook, VisitOptions
 from edgeface.quality import QualityGateOptions
@@ -92,6 +93,8 @@ class StreamParts:
     quality: QualityGateOptions
     budget: ComparisonBudget
     visits: VisitBook
+    pad: PadGate | None = None
+    pad_budget: ComparisonBudget | None = None
 
 
 class Stream:
@@ -101,7 +104,7 @@ class Stream:
     ``IDENTIFIED`` each time what the track says changes; ``LEFT`` when a track that was announced
     ends. ``ARRIVED`` and ``DEPARTED`` are said once for each visit of a known subject. With
     ``stills`` every frame stands alone, is compared whole and announced at once, and there are
-    no visits.
+    no visits. With PAD nobody is named before their face passed.
     """
 
     def __init__(
@@ -149,6 +152,8 @@ class Stream:
             self._follow(number, detection, moment)
         timer.stage("track")
         looks = self._look_closer(frame, seen, now_s, timer)
+        self._judge_pad(frame, seen, looks, now_s)
+        timer.stage("pad")
         return Pending(frame, moment, timer, seen, looks, self._tracker.expected(now_s), events)
 
     def complete(self, pending: Pending, comparisons: Sequence[Comparison]) -> FrameResult:
@@ -180,13 +185,19 @@ class Stream:
     def _follow(self, number: int, detection: FaceDetection, moment: Moment) -> None:
         followed = self._followed.get(number)
         if followed is None:
+            pad = self._parts.pad
             followed = self._followed[number] = Followed(
-                number, self._decision, self._options.comparison, self._parts.comparer.point
+                number,
+                self._decision,
+                self._options.comparison,
+                self._parts.comparer.point,
+                None if pad is None else pad.track(stills=self._stills),
             )
         sure = detection.score >= self._options.tracker.min_new_score
         followed.seen(detection, moment, sure=sure)
         if number in self._tracker.doubtful:
             followed.interest.doubt()
+            followed.reset_pad()
 
     def _look_closer(
         self, frame: Frame, seen: Mapping[int, FaceDetection], now_s: float, timer: StageTimer
@@ -194,7 +205,7 @@ class Stream:
         """Return the faces that are to be compared, by track."""
         urgencies = {
             number: self._followed[number].interest.urgency(
-                detection, self._followed[number].result, now_s
+                detection, self._followed[number].identity, now_s
             )
             for number, detection in seen.items()
         }
@@ -207,11 +218,33 @@ class Stream:
         for number, face in zip(chosen, found, strict=True):
             followed = self._followed[number]
             quality = face.quality.score if face.quality else 0.0
-            if followed.interest.is_worth_embedding(quality, followed.result, now_s):
+            if followed.interest.is_worth_embedding(quality, followed.identity, now_s):
                 looks[number] = face
             else:
                 followed.interest.looked(seen[number], None, quality, now_s)
         return looks
+
+    def _judge_pad(
+        self,
+        frame: Frame,
+        seen: Mapping[int, FaceDetection],
+        looks: Mapping[int, FoundFace],
+        now_s: float,
+    ) -> None:
+        """Score those faces whose turn it is, and who may be somebody."""
+        budget = self._parts.pad_budget
+        if self._parts.pad is None or budget is None:
+            return
+        tracks = {
+            number: pad
+            for number in seen
+            if (pad := self._followed[number].pad) is not None
+            and not _is_stranger(self._followed[number])
+        }
+        for number in tracks if self._stills else most_due(tracks, budget, now_s):
+            look = looks.get(number)
+            landmarks = look.landmarks if look is not None else None
+            tracks[number].score(frame, seen[number], landmarks)
 
     def _learn(
         self, number: int, detection: FaceDetection, comparison: Comparison, pending: Pending
@@ -248,7 +281,7 @@ class Stream:
         one, other = followed.track_id, owner.track_id
         self._tracker.swap(one, other)
         followed.hand_over(owner)
-        owner.newest = owner.result or owner.newest
+        owner.newest = owner.identity or owner.newest
         followed.detection, owner.detection = owner.detection, followed.detection
         followed.is_missed, owner.is_missed = owner.is_missed, followed.is_missed
         owner.quality, followed.quality = followed.quality, None
@@ -288,8 +321,14 @@ def _swap(table: dict[int, Value], one: int, other: int) -> None:
 def _names_another(followed: Followed, comparison: Comparison) -> bool:
     """Return whether a frame names somebody whom the track does not name."""
     subject = comparison.result.subject
-    said = followed.result
+    said = followed.identity
     return subject is not None and (said is None or said.subject != subject)
+
+
+def _is_stranger(followed: Followed) -> bool:
+    """Return whether the track says that it is nobody who is enrolled."""
+    said = followed.identity
+    return said is not None and said.outcome is Outcome.UNKNOWN
 
 
 def _observe(followed: Followed, pending: Pending, *, is_carried: bool) -> Observation:
@@ -302,10 +341,11 @@ def _observe(followed: Followed, pending: Pending, *, is_carried: bool) -> Obser
     look = pending.looks.get(number)
     return Observation(
         detection,
-        followed.newest,
+        followed.gated(followed.newest),
         followed.quality,
         look.landmarks if look is not None else None,
         track_id=number,
         track_result=followed.result,
         is_carried=is_carried,
+        pad=None if followed.pad is None else followed.pad.decision,
     )

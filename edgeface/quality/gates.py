@@ -103,4 +103,6 @@ _ADVICE = {
     RejectionReason.LOW_QUALITY: "Face the camera, in good light, and hold still.",
     RejectionReason.EMBEDDING_INVALID: "Try again; this picture could not be used.",
     RejectionReason.NOT_COMPARED: "One moment, please.",
+    RejectionReason.PRESENTATION_ATTACK: "This cannot be accepted; please use another way.",
+    RejectionReason.LIVENESS_UNDECIDED: "Look into the camera, and move your head a little.",
 }
