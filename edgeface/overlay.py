@@ -96,12 +96,14 @@ def draw(
     observations: Sequence[Observation],
     *,
     reason_text: Mapping[RejectionReason, str] = REASON_TEXT,
+    status: str = "",
 ) -> ImageArray:
     """Return a new (height, width, 3) uint8 RGB picture of ``frame`` with the observations on it.
 
     Known is green, unknown amber, ambiguous purple, rejected grey; a track on which nothing is
     said yet is grey, too. The bar is the score from 0 to 1. What a track says goes before what
-    the frame says. Names are drawn as :func:`drawable_text` spells them.
+    the frame says. Names are drawn as :func:`drawable_text` spells them. ``status`` is a line at
+    the foot of the picture: how the camera is, what a frame takes.
 
     Raises:
         MissingDependencyError: OpenCV is not installed.
@@ -114,6 +116,8 @@ def draw(
             label = _label(observation, reason_text)
             _draw_box(canvas, box, label.colour)
             _draw_label(canvas, box, label)
+    if status:
+        _draw_status(canvas, drawable_text(status))
     return canvas.pixels
 
 
@@ -309,6 +313,16 @@ def _draw_label(canvas: _Canvas, box: _Box, label: _Label) -> None:
     if label.score is not None:
         row = _Box(x, panel.bottom - pad - small_px, panel.right - pad, panel.bottom - pad)
         _draw_score(canvas, row, label, small_px)
+
+
+def _draw_status(canvas: _Canvas, text: str) -> None:
+    """Draw a line in the lower left corner."""
+    text_px = max(_MIN_TEXT_PX, round(0.8 * canvas.text_px))
+    pad = max(3, text_px // 2)
+    text = canvas.fit(text, text_px, canvas.width - 2 * pad)
+    top, width = canvas.height - text_px - 2 * pad, canvas.text_width(text, text_px) + 2 * pad
+    canvas.fill(_Box(0, top, width, canvas.height), _PANEL_COLOUR, _PANEL_OPACITY)
+    canvas.text(text, pad, canvas.height - pad - max(1, pad // 3), text_px, _DIM_COLOUR)
 
 
 def _panel_width(canvas: _Canvas, label: _Label, text_px: int, small_px: int) -> int:

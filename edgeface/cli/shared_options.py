@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from edgeface.gallery import SqliteGallery
 from edgeface.operating_points import expected_fpir
 from edgeface.pad import PadOperatingPoint
 from edgeface.pipeline import PadOptions, Recognizer, RecognizerOptions
+from edgeface.quality import QualityGateOptions
 
 __all__ = [
     "ArtefactOption",
@@ -25,6 +27,8 @@ __all__ = [
     "JsonOption",
     "PadOption",
     "PadPointOption",
+    "Profile",
+    "ProfileOption",
     "ThreadsOption",
     "bundle_or_default",
     "open_recognizer",
@@ -49,12 +53,30 @@ ThreadsOption = Annotated[int | None, typer.Option(help="Threads of the inferenc
 FmrOption = Annotated[
     float, typer.Option(help="False match rate of one comparison that is aimed at.")
 ]
+
+
+class Profile(str, Enum):
+    """The gates that faces of a stream have to pass."""
+
+    WATCH = "watch"
+    DOOR = "door"
+
+    @property
+    def options(self) -> QualityGateOptions:
+        """The limits."""
+        return QualityGateOptions.door() if self is Profile.DOOR else QualityGateOptions.watch()
+
+
 FpirOption = Annotated[
     float | None,
     typer.Option(
         help="Rate of strangers taken for somebody that is aimed at, for as many as are enrolled. "
         "It takes the place of --target-fmr."
     ),
+]
+ProfileOption = Annotated[
+    Profile,
+    typer.Option(help="Gates for faces: watch lets all pass that can be compared, door is strict."),
 ]
 PadOption = Annotated[
     list[Path] | None,

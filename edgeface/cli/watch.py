@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,13 +34,15 @@ from edgeface.cli.shared_options import (
     JsonOption,
     PadOption,
     PadPointOption,
+    Profile,
+    ProfileOption,
     ThreadsOption,
     open_recognizer,
     pad_options,
 )
 from edgeface.errors import CameraError
 from edgeface.overlay import draw
-from edgeface.pipeline import FrameResult, Recognizer
+from edgeface.pipeline import FrameResult, Recognizer, RunHead, RunRecorder
 from edgeface.types import Event, ImageArray, Outcome
 
 __all__ = ["watch"]
@@ -64,6 +68,14 @@ def watch(
         Path | None, typer.Option(help="Write the annotated video here (.mp4).")
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Show the stream in a window.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Record measures and scores here, without images; see edgeface replay."),
+    ] = None,
+    record_names: Annotated[
+        bool, typer.Option("--record-names", help="Write names into the record, not numbers.")
+    ] = False,
+    profile: ProfileOption = Profile.WATCH,
     every_frame: Annotated[
         bool, typer.Option("--every-frame", help="With --json, a line for each frame too.")
     ] = False,
@@ -93,20 +105,22 @@ def watch(
                 target_fmr=target_fmr,
                 target_fpir=target_fpir,
                 pad=pad_options(pad, pad_operating_point),
+                watch_quality=profile.options,
             )
         )
+        printer = _Printer(as_json=as_json, every_frame=every_frame, with_source=len(wanted) > 1)
+        recorder = _recorder(stack, record, recognizer, names=record_names)
         if len(wanted) == 1:
-            frames = stack.enter_context(open_source(wanted[0]))
+            frames = stack.enter_context(open_source(wanted[0], on_event=printer.show))
             sinks = _sinks(stack, save=save, show=show, fps=frames.fps or _DEFAULT_FPS)
             items = _run(recognizer, frames, sinks)
         else:
-            items = _run_together(stack, recognizer, wanted)
+            items = _run_together(stack, recognizer, wanted, printer.show)
         try:
             for item in items:
-                if as_json:
-                    _print_json(item, every_frame=every_frame)
-                else:
-                    _print_text(item, with_source=len(wanted) > 1)
+                printer.show(item)
+                if recorder is not None and isinstance(item, FrameResult):
+                    recorder.write(item)
                 if isinstance(item, Event) and item.outcome is Outcome.KNOWN:
                     known.add(item.subject or "")
         except KeyboardInterrupt:
@@ -124,40 +138,83 @@ def _check(sources: list[str], *, has_sink: bool, show: bool) -> None:
         _require_display()
 
 
+class _Printer:
+    """Prints events as they come; those of cameras come from threads of theirs."""
+
+    def __init__(self, *, as_json: bool, every_frame: bool, with_source: bool) -> None:
+        self._as_json, self._every_frame, self._with_source = as_json, every_frame, with_source
+        self._lock = threading.Lock()
+
+    def show(self, item: Item) -> None:
+        """Print one event; a frame only with ``every_frame``."""
+        with self._lock:
+            if self._as_json:
+                _print_json(item, every_frame=self._every_frame)
+            else:
+                _print_text(item, with_source=self._with_source)
+
+
+def _recorder(
+    stack: ExitStack, path: Path | None, recognizer: Recognizer, *, names: bool
+) -> RunRecorder | None:
+    if path is None:
+        if names:
+            raise typer.BadParameter("--record-names belongs to --record FILE")
+        return None
+    model_id, point = recognizer.manifest.model_id, recognizer.operating_point
+    head = RunHead.of(model_id, point, recognizer.decision_options)
+    return stack.enter_context(RunRecorder(path, head, names=names))
+
+
 def _run(recognizer: Recognizer, frames: FrameSource, sinks: list[Sink]) -> Iterator[Item]:
     """Yield every frame's result, and every event where it happened."""
     stream = recognizer.stream(frames)
     bar = frames if frames.is_live else _bar(frames)
+    pace = _Pace()
     for frame in bar:
         result = stream.process(frame)
         if sinks:
-            picture = draw(frame, result.observations)
+            picture = draw(frame, result.observations, status=pace.status(frames, result))
             for sink in sinks:
                 sink(picture)
-        yield from _camera_events(frames)
         yield result
         yield from result.events
-    yield from _camera_events(frames)
     yield from stream.finish()
 
 
-def _run_together(stack: ExitStack, recognizer: Recognizer, sources: list[str]) -> Iterator[Item]:
+def _run_together(
+    stack: ExitStack,
+    recognizer: Recognizer,
+    sources: list[str],
+    on_event: Callable[[CameraEvent], None],
+) -> Iterator[Item]:
     """Yield the results and events of several sources as they come."""
-    group = stack.enter_context(recognizer.group(sources))
+    opened = [stack.enter_context(open_source(source, on_event=on_event)) for source in sources]
+    group = stack.enter_context(recognizer.group(opened))
     for result in group:
-        yield from _camera_events(group.sources[result.stream])
         yield result
         yield from result.events
-    for source in group.sources:
-        yield from _camera_events(source)
     for name, failure in group.failures.items():
         note(f"{name} ended early: {failure}")
     yield from group.finish()
 
 
-def _camera_events(source: FrameSource) -> Iterator[CameraEvent]:
-    if isinstance(source, LiveSource):
-        yield from source.take_events()
+class _Pace:
+    """Says at the foot of the picture how the camera and the program are doing."""
+
+    def __init__(self) -> None:
+        self._took_ms: deque[float] = deque(maxlen=25)
+
+    def status(self, source: FrameSource, result: FrameResult) -> str:
+        """Return the line for one frame."""
+        self._took_ms.append(sum(result.times_ms.values()))
+        took_ms = sum(self._took_ms) / len(self._took_ms)
+        words = [f"{result.frame.timestamp_s:.1f} s", f"{took_ms:.0f} ms a frame"]
+        if isinstance(source, LiveSource):
+            health = source.health()
+            conditions = sorted(condition.value for condition in health.conditions)
+            words = [health.state.value, f"{health.fps:.0f} fps", *conditions, words[1]]
+        return "   ".join([source.name, *words])
 
 
 def _bar(frames: FrameSource) -> Iterator[Any]:

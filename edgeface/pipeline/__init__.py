@@ -9,6 +9,8 @@ from edgeface.pipeline.interest import ComparisonOptions
 from edgeface.pipeline.opening import Image, RecognizerOptions
 from edgeface.pipeline.pad_gate import PadOptions
 from edgeface.pipeline.recognizer import Recognizer
+from edgeface.pipeline.replay import ReplayedTrack, ReplayOptions, replay
+from edgeface.pipeline.run_record import Look, RunHead, RunRecorder, read_run
 from edgeface.pipeline.stream import FrameResult, Stream, StreamOptions
 from edgeface.pipeline.visits import VisitOptions
 
@@ -19,12 +21,19 @@ __all__ = [
     "FoundFace",
     "FrameResult",
     "Image",
+    "Look",
     "PadOptions",
     "Recognizer",
     "RecognizerOptions",
     "RejectedImage",
+    "ReplayOptions",
+    "ReplayedTrack",
+    "RunHead",
+    "RunRecorder",
     "Stream",
     "StreamGroup",
     "StreamOptions",
     "VisitOptions",
+    "read_run",
+    "replay",
 ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from types import TracebackType
 
 from edgeface.backends import open_backend
 from edgeface.bundle import Bundle, Manifest
-from edgeface.camera import FrameSource
+from edgeface.camera import FrameSource, LiveSource
+from edgeface.decision import DecisionOptions
 from edgeface.detection import AutoRangeDetector, MediaPipeLandmarkFinder
 from edgeface.embedding import FaceEmbedder
 from edgeface.errors import EnrolmentError, SubjectNotFoundError
@@ -126,6 +128,11 @@ class Recognizer:
             options=options,
             pad=open_pad(options, landmark_finder),
         )
+
+    @property
+    def decision_options(self) -> DecisionOptions:
+        """How much evidence a track needs."""
+        return self._options.decision
 
     @property
     def operating_point_limits(self) -> str | None:
@@ -318,6 +325,7 @@ class Recognizer:
             budget=budget,
             visits=visits,
             pad=self._pad,
+            is_usable=partial(_is_usable, source) if isinstance(source, LiveSource) else None,
             pad_budget=None if self._pad is None else self._pad.budget(),
         )
         return Stream(parts, options.stream, options.decision, stills=stills)
@@ -360,3 +368,7 @@ class Recognizer:
                         f"this person is already enrolled as {entry.subject} (similarity "
                         f"{entry.score:.2f}); add the images there, or allow a duplicate"
                     )
+
+
+def _is_usable(source: LiveSource) -> bool:
+    return source.health().is_usable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -55,7 +55,9 @@ class StreamOptions:
 class FrameResult:
     """One frame, what was seen in it, what that led to, and the milliseconds by stage.
 
-    ``stream`` is the position of the source among those that are watched together.
+    ``stream`` is the position of the source among those that are watched together. ``usable`` is
+    False where the camera's health speaks against deciding on the frame: nobody is looked for in
+    it, so that a frozen picture ends tracks and visits as an empty one does.
     """
 
     frame: Frame
@@ -63,6 +65,7 @@ class FrameResult:
     events: tuple[Event, ...]
     times_ms: Mapping[str, float]
     stream: int = 0
+    usable: bool = True
 
 
 @dataclass(slots=True)
@@ -76,6 +79,7 @@ class Pending:
     looks: dict[int, FoundFace]
     expected: Mapping[int, BoundingBox]
     events: list[Event]
+    usable: bool = True
 
     @property
     def faces(self) -> list[FoundFace]:
@@ -95,6 +99,7 @@ class StreamParts:
     visits: VisitBook
     pad: PadGate | None = None
     pad_budget: ComparisonBudget | None = None
+    is_usable: Callable[[], bool] | None = None
 
 
 class Stream:
@@ -137,15 +142,16 @@ class Stream:
         now_s = max(self._moment.time_s, frame.timestamp_s)
         moment = self._moment = Moment(now_s, frame.index, frame.source)
         expected = self._tracker.expected(now_s)
-        scan = self._parts.scanner.scan(frame, expected)
-        detections = self._parts.finder.largest(scan.detections)
+        usable = self._parts.is_usable is None or self._parts.is_usable()
+        looked, detections = self._search(frame, expected, usable=usable)
         timer.stage("detect")
-        numbers = self._tracker.follow(detections, time_s=now_s, looked=scan.looked)
+        numbers = self._tracker.follow(detections, time_s=now_s, looked=looked)
         seen = {n: d for n, d in zip(numbers, detections, strict=True) if n is not None}
         events = self._end(self._tracker.lost, moment)
-        for number in scan.looked & self._followed.keys() - seen.keys():
+        for number in looked & self._followed.keys() - seen.keys():
             self._followed[number].is_missed = True
-        if self._scene.is_cut(frame):
+        # What was seen before a stretch that cannot be judged says nothing about after it.
+        if not usable or self._scene.is_cut(frame):
             for followed in self._followed.values():
                 followed.doubt()
         for number, detection in seen.items():
@@ -154,7 +160,8 @@ class Stream:
         looks = self._look_closer(frame, seen, now_s, timer)
         self._judge_pad(frame, seen, looks, now_s)
         timer.stage("pad")
-        return Pending(frame, moment, timer, seen, looks, self._tracker.expected(now_s), events)
+        expected = self._tracker.expected(now_s)
+        return Pending(frame, moment, timer, seen, looks, expected, events, usable)
 
     def complete(self, pending: Pending, comparisons: Sequence[Comparison]) -> FrameResult:
         """Return what the frame shows and leads to, given a comparison for each of its faces."""
@@ -174,13 +181,26 @@ class Stream:
             events += self._end(self._tracker.finish(), pending.moment)
         pending.timer.stage("decide")
         return FrameResult(
-            pending.frame, tuple(observations), tuple(events), pending.timer.total_ms
+            pending.frame,
+            tuple(observations),
+            tuple(events),
+            pending.timer.total_ms,
+            usable=pending.usable,
         )
 
     def finish(self, *, end_visits: bool = True) -> tuple[Event, ...]:
         """Return the events of the tracks and visits that end with the stream."""
         events = self._end(self._tracker.finish(), self._moment)
         return (*events, *(self._parts.visits.finish() if end_visits else ()))
+
+    def _search(
+        self, frame: Frame, expected: Mapping[int, BoundingBox], *, usable: bool
+    ) -> tuple[frozenset[int], list[FaceDetection]]:
+        """Return the tracks that were looked for, and the faces that were found."""
+        if not usable:
+            return frozenset(expected), []
+        scan = self._parts.scanner.scan(frame, expected)
+        return scan.looked, self._parts.finder.largest(scan.detections)
 
     def _follow(self, number: int, detection: FaceDetection, moment: Moment) -> None:
         followed = self._followed.get(number)
