@@ -37,7 +37,12 @@ from edgeface.pipeline.opening import (
     operating_point_for,
 )
 from edgeface.pipeline.pad_gate import PadGate, gated
-from edgeface.pipeline.references import Reference, cut_reference, require_same_as_stored
+from edgeface.pipeline.references import (
+    Reference,
+    cut_reference,
+    reference_template,
+    require_same_as_stored,
+)
 from edgeface.pipeline.stream import FrameResult, Stream, StreamParts
 from edgeface.pipeline.visits import VisitBook
 from edgeface.types import (
@@ -345,7 +350,7 @@ class Recognizer:
             return (RejectionReason.NO_FACE,)
         if len(faces) > 1:
             return (RejectionReason.SEVERAL_FACES,)
-        (template,) = self._comparer.templates(faces)
+        template = reference_template(self._comparer, faces[0])
         landmarks = faces[0].landmarks
         if template is None or landmarks is None:
             return faces[0].reasons or (RejectionReason.EMBEDDING_INVALID,)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgeface.alignment import align
 from edgeface.errors import EnrolmentError, MissingDependencyError
 from edgeface.gallery import ReferenceCrop
+from edgeface.pipeline.comparing import Comparer
+from edgeface.pipeline.finding import FoundFace
+from edgeface.quality import embedding_agreement, with_agreement
 from edgeface.types import AlignedFace, FloatArray, Frame, OperatingPoint, Template
 
-__all__ = ["Reference", "align_reference", "cut_reference", "require_same_as_stored"]
+__all__ = [
+    "Reference",
+    "align_reference",
+    "cut_reference",
+    "reference_template",
+    "require_same_as_stored",
+]
 
 # A 112 px crop is 3.2 eye distances wide; turned by 45 degrees its corners reach 2.3 from the
 # middle. The rest is for templates that show more.
@@ -27,6 +36,23 @@ class Reference:
 
     template: Template
     crop: ReferenceCrop
+
+
+def reference_template(comparer: Comparer, face: FoundFace) -> Template | None:
+    """Return the template of ``face``, None where it was not embedded.
+
+    Its quality counts how much the embedding of the mirrored face agrees. That costs a second run
+    of the network, which a reference is worth: it ranks the templates of a person.
+    """
+    if face.aligned is None or face.quality is None:
+        return None
+    mirror = replace(face.aligned, pixels=face.aligned.pixels[:, ::-1])
+    template, mirrored = comparer.templates([face, replace(face, aligned=mirror)])
+    if template is None or mirrored is None:
+        return template
+    agreement = embedding_agreement(template.vector, mirrored.vector)
+    report = with_agreement(face.quality, max(-1.0, min(1.0, agreement)))
+    return replace(template, quality=report.score)
 
 
 def require_same_as_stored(
