@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -51,34 +52,44 @@ _DEFAULT_FPS = 25.0
 Sink = Callable[[ImageArray], None]
 Item: TypeAlias = "FrameResult | Event | CameraEvent"
 
+SourcesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Webcam number, RTSP or HTTP address, video, picture or folder [0]. "
+        "Several are watched together.",
+    ),
+]
+
+SaveOption = Annotated[Path | None, typer.Option(help="Write the annotated video here (.mp4).")]
+
+ShowOption = Annotated[bool, typer.Option("--show", help="Show the stream in a window.")]
+
+RecordOption = Annotated[
+    Path | None,
+    typer.Option(help="Record measures and scores here, without images; see edgeface replay."),
+]
+
+RecordNamesOption = Annotated[
+    bool, typer.Option("--record-names", help="Write names into the record, not numbers.")
+]
+
+EveryFrameOption = Annotated[
+    bool, typer.Option("--every-frame", help="With --json, a line for each frame too.")
+]
+
 
 def watch(
-    sources: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Webcam number, RTSP or HTTP address, video, picture or folder [0]. "
-            "Several are watched together.",
-        ),
-    ] = None,
+    sources: SourcesArgument = None,
     *,
     model: BundleOption = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
-    save: Annotated[
-        Path | None, typer.Option(help="Write the annotated video here (.mp4).")
-    ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show the stream in a window.")] = False,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="Record measures and scores here, without images; see edgeface replay."),
-    ] = None,
-    record_names: Annotated[
-        bool, typer.Option("--record-names", help="Write names into the record, not numbers.")
-    ] = False,
+    save: SaveOption = None,
+    show: ShowOption = False,
+    record: RecordOption = None,
+    record_names: RecordNamesOption = False,
     profile: ProfileOption = Profile.WATCH,
-    every_frame: Annotated[
-        bool, typer.Option("--every-frame", help="With --json, a line for each frame too.")
-    ] = False,
+    every_frame: EveryFrameOption = False,
     artefact: ArtefactOption = "auto",
     threads: ThreadsOption = None,
     target_fmr: FmrOption = DEFAULT_FMR,
@@ -92,30 +103,73 @@ def watch(
     Prints one line for each event; with --json, one JSON object a line. Ctrl-C ends. Exit code 1
     when nobody was recognised.
     """
+    view = _View(save, show=show, record=record, record_names=record_names)
     wanted = sources or ["0"]
-    _check(wanted, has_sink=show or save is not None, show=show)
+    view.check(wanted)
+    printer = _Printer(as_json=as_json, every_frame=every_frame, with_source=len(wanted) > 1)
+    with open_recognizer(
+        model,
+        gallery,
+        artefact=artefact,
+        threads=threads,
+        target_fmr=target_fmr,
+        target_fpir=target_fpir,
+        pad=pad_options(pad, pad_operating_point),
+        watch_quality=profile.options,
+    ) as recognizer:
+        known = _watch(recognizer, wanted, view, printer)
+    if save:
+        note(f"wrote {save}")
+    if not known:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Where what is seen goes, besides the lines that are printed."""
+
+    save: Path | None
+    _: KW_ONLY
+    show: bool
+    record: Path | None
+    record_names: bool
+
+    def check(self, sources: list[str]) -> None:
+        """Return if this can be done with ``sources``.
+
+        Raises:
+            CameraError: There are several, or no display.
+            typer.BadParameter: Names for a record that is not made.
+        """
+        if len(sources) > 1 and (self.show or self.save is not None):
+            raise CameraError("--save and --show take one source; run one watch for each")
+        if self.record_names and self.record is None:
+            raise typer.BadParameter("--record-names belongs to --record FILE")
+        if self.show:
+            _require_display()
+
+    def recorder(self, stack: ExitStack, recognizer: Recognizer) -> RunRecorder | None:
+        """Return what writes the record, None without one."""
+        if self.record is None:
+            return None
+        model_id, point = recognizer.manifest.model_id, recognizer.operating_point
+        head = RunHead.of(model_id, point, recognizer.decision_options)
+        return stack.enter_context(RunRecorder(self.record, head, names=self.record_names))
+
+
+def _watch(
+    recognizer: Recognizer, sources: list[str], view: _View, printer: _Printer
+) -> frozenset[str]:
+    """Run to the end of the sources, or to Ctrl-C; return who was recognised."""
     known: set[str] = set()
     with ExitStack() as stack:
-        recognizer = stack.enter_context(
-            open_recognizer(
-                model,
-                gallery,
-                artefact=artefact,
-                threads=threads,
-                target_fmr=target_fmr,
-                target_fpir=target_fpir,
-                pad=pad_options(pad, pad_operating_point),
-                watch_quality=profile.options,
-            )
-        )
-        printer = _Printer(as_json=as_json, every_frame=every_frame, with_source=len(wanted) > 1)
-        recorder = _recorder(stack, record, recognizer, names=record_names)
-        if len(wanted) == 1:
-            frames = stack.enter_context(open_source(wanted[0], on_event=printer.show))
-            sinks = _sinks(stack, save=save, show=show, fps=frames.fps or _DEFAULT_FPS)
-            items = _run(recognizer, frames, sinks)
+        recorder = view.recorder(stack, recognizer)
+        if len(sources) == 1:
+            frames = stack.enter_context(open_source(sources[0], on_event=printer.show))
+            fps = frames.fps or _DEFAULT_FPS
+            items = _run(recognizer, frames, _sinks(stack, view.save, show=view.show, fps=fps))
         else:
-            items = _run_together(stack, recognizer, wanted, printer.show)
+            items = _run_together(stack, recognizer, sources, printer.show)
         try:
             for item in items:
                 printer.show(item)
@@ -125,17 +179,7 @@ def watch(
                     known.add(item.subject or "")
         except KeyboardInterrupt:
             note("stopped")
-    if save:
-        note(f"wrote {save}")
-    if not known:
-        raise typer.Exit(1)
-
-
-def _check(sources: list[str], *, has_sink: bool, show: bool) -> None:
-    if len(sources) > 1 and has_sink:
-        raise CameraError("--save and --show take one source; run one watch for each")
-    if show:
-        _require_display()
+    return frozenset(known)
 
 
 class _Printer:
@@ -152,18 +196,6 @@ class _Printer:
                 _print_json(item, every_frame=self._every_frame)
             else:
                 _print_text(item, with_source=self._with_source)
-
-
-def _recorder(
-    stack: ExitStack, path: Path | None, recognizer: Recognizer, *, names: bool
-) -> RunRecorder | None:
-    if path is None:
-        if names:
-            raise typer.BadParameter("--record-names belongs to --record FILE")
-        return None
-    model_id, point = recognizer.manifest.model_id, recognizer.operating_point
-    head = RunHead.of(model_id, point, recognizer.decision_options)
-    return stack.enter_context(RunRecorder(path, head, names=names))
 
 
 def _run(recognizer: Recognizer, frames: FrameSource, sinks: list[Sink]) -> Iterator[Item]:
@@ -261,7 +293,7 @@ def _frame_as_dict(result: FrameResult) -> dict[str, Any]:
     }
 
 
-def _sinks(stack: ExitStack, *, save: Path | None, show: bool, fps: float) -> list[Sink]:
+def _sinks(stack: ExitStack, save: Path | None, *, show: bool, fps: float) -> list[Sink]:
     sinks: list[Sink] = []
     if save is not None:
         writer = stack.enter_context(AnnotatedVideoWriter(save, fps))

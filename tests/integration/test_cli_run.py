@@ -194,7 +194,9 @@ def test_ctrl_c_ends_a_watch_cleanly(bundle: Path, tmp_path: Path) -> None:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     assert process.stdout is not None
-    process.stdout.readline()
+    # The camera's own lines come first.
+    while '"type": "frame"' not in process.stdout.readline():
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     _, err = process.communicate(timeout=60)
