@@ -2,7 +2,7 @@
 
 The template is the one that insightface published with its 112x112 training sets and that
 SphereFace, CosFace and ArcFace trainers share; 112x96 crops use the same points moved 8 px to
-the left. The transform is Umeyama's least-squares similarity (IEEE TPAMI 13(4), 1991).
+the left, 160x160 crops the same points 160/112 times as far. The transform is Umeyama's least-squares similarity (IEEE TPAMI 13(4), 1991).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _ARCFACE_112 = (
 ALIGNMENT_TEMPLATES: dict[str, Size] = {
     "arcface-112x112": Size(112, 112),
     "arcface-112x96": Size(96, 112),
+    "arcface-160x160": Size(160, 160),
 }
 """Name of each known template and its crop size. Names give height x width, as trainers do."""
 
@@ -44,8 +45,10 @@ def alignment_template(name: str) -> npt.NDArray[np.float64]:
     if name not in ALIGNMENT_TEMPLATES:
         known = ", ".join(sorted(ALIGNMENT_TEMPLATES))
         raise InvalidInputError(f"unknown alignment template {name!r}, choose one of {known}")
-    shift_px = (112 - ALIGNMENT_TEMPLATES[name].width_px) / 2
-    points: npt.NDArray[np.float64] = np.array(_ARCFACE_112) - np.array([shift_px, 0.0])
+    size = ALIGNMENT_TEMPLATES[name]
+    factor = size.height_px / 112
+    shift_px = (112 * factor - size.width_px) / 2
+    points: npt.NDArray[np.float64] = np.array(_ARCFACE_112) * factor - np.array([shift_px, 0.0])
     return points
 
 

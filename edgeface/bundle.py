@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeface.errors import BundleFormatError, BundleIntegrityError, OperatingPointError
@@ -24,9 +24,17 @@ from edgeface.manifest import (
     ModelSource,
     Verdict,
     manifest_from_json,
+    manifest_of_any_task,
     manifest_to_json,
 )
 from edgeface.onnx_file import refuse_external_data
+from edgeface.signatures import (
+    BundleSignature,
+    PublicKey,
+    SigningKey,
+    add_signature,
+    require_trusted,
+)
 from edgeface.types import OperatingPoint
 
 __all__ = [
@@ -39,9 +47,11 @@ __all__ = [
     "ModelSource",
     "Verdict",
     "manifest_from_json",
+    "manifest_of_any_task",
     "manifest_to_json",
     "read_manifest_text",
     "sha256_of",
+    "sign_bundle",
 ]
 
 _MAX_MANIFEST_BYTES = 4 << 20
@@ -74,7 +84,8 @@ def read_manifest_text(folder: Path) -> str:
     if path.stat().st_size > _MAX_MANIFEST_BYTES:
         raise BundleFormatError(f"{path} is larger than {_MAX_MANIFEST_BYTES} bytes")
     try:
-        return path.read_text(encoding="utf-8")
+        # As bytes: a signature covers them as they are, whatever ends their lines.
+        return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as exc:
         raise BundleFormatError(f"{path} is not UTF-8 text") from exc
 
@@ -146,16 +157,23 @@ class Bundle(BundleFolder):
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open(
+        cls, path: str | os.PathLike[str], *, trusted_keys: Sequence[PublicKey] | None = None
+    ) -> Bundle:
         """Return the bundle in folder ``path``, with every listed file checked.
+
+        With ``trusted_keys`` one of them must have signed it.
 
         Raises:
             BundleFormatError: The folder or its manifest is missing or malformed, or the bundle
                 is not one for recognition.
             BundleIntegrityError: A file is missing, changed, a link, or outside the folder.
+            BundleSignatureError: It is unsigned, or no trusted key signed it.
         """
         folder = Path(path)
         text = read_manifest_text(folder)
+        if trusted_keys is not None:
+            require_trusted(folder, text.encode("utf-8"), trusted_keys)
         bundle = cls(folder, manifest_from_json(text, where=str(folder / MANIFEST_NAME)))
         bundle.verify()
         return bundle
@@ -176,6 +194,21 @@ class Bundle(BundleFolder):
                 f"{artefact!r} (it has: {known}); fit one with `edgeface verify --fit`"
             )
         return max(strict_enough, key=lambda point: point.target_fmr)
+
+
+def sign_bundle(path: str | os.PathLike[str], key: SigningKey) -> BundleSignature:
+    """Check every file of the bundle in folder ``path``, of any task, and sign it with ``key``.
+
+    Returns what was added to its signature file. Signatures of other keys stay.
+
+    Raises:
+        BundleError: The bundle is damaged or not one, or its signature file is damaged or full.
+    """
+    folder = Path(path)
+    text = read_manifest_text(folder)
+    manifest = manifest_of_any_task(text, where=str(folder / MANIFEST_NAME))
+    BundleFolder(folder, manifest.artefacts, manifest.files).verify()
+    return add_signature(folder, text.encode("utf-8"), key)
 
 
 def _checked_path(folder: Path, name: str) -> Path:

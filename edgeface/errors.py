@@ -1,6 +1,11 @@
 """Every error that edgeface raises on purpose.
 
 EdgefaceError
+├── AccessError                 a door's policy, state or log cannot be relied on
+│   ├── AccessPolicyError       the policy is malformed, or asks for what is not allowed
+│   ├── AccessStateError        missing, changed, older than it was, or in use
+│   ├── AuditError              the audit log was changed, or cannot be written
+│   └── LeaseError              a lease that must not open anything
 ├── MissingDependencyError      an optional package is not installed
 ├── InvalidInputError           a value given by the caller is unusable (also a ValueError)
 ├── CheckpointError             a model file cannot be read
@@ -13,12 +18,14 @@ EdgefaceError
 ├── BundleError                 a bundle cannot be used
 │   ├── BundleFormatError       the manifest is missing, malformed or of an unknown version
 │   └── BundleIntegrityError    a file is missing, changed, or reaches outside the bundle
+│       └── BundleSignatureError    unsigned, or signed by nobody who is trusted
 ├── BackendError                an inference engine cannot load or run a model
 ├── OperatingPointError         no operating point fits what was asked
 ├── AssetError                  a model file of the runtime is not at hand
 │   ├── AssetMissingError
 │   └── AssetIntegrityError     its SHA-256 is not the pinned one
 ├── CameraError                 a source cannot be opened or read
+├── RunRecordError              a recorded run cannot be written or read
 ├── EnrolmentError              the images given do not make a reference; carries the reasons
 └── GalleryError                the gallery cannot do what was asked
     ├── GalleryFormatError      not a gallery, damaged, or of an unknown schema
@@ -26,6 +33,7 @@ EdgefaceError
     │       └── GalleryRollbackError    the whole file is an older copy
     ├── GalleryKeyError         the key is missing, wrong, or cannot be kept safely
     ├── GalleryModelError       the gallery belongs to another model
+    ├── FleetUnavailableError   the server of a fleet does not answer
     ├── SubjectExistsError
     └── SubjectNotFoundError
 
@@ -36,20 +44,26 @@ exception. ``exit_code`` is what the command line returns: 1 for an outcome "no"
 from __future__ import annotations
 
 __all__ = [
+    "AccessError",
+    "AccessPolicyError",
+    "AccessStateError",
     "ActivationSetError",
     "ArchitectureError",
     "AssetError",
     "AssetIntegrityError",
     "AssetMissingError",
+    "AuditError",
     "BackendError",
     "BundleError",
     "BundleFormatError",
     "BundleIntegrityError",
+    "BundleSignatureError",
     "CameraError",
     "CheckpointError",
     "CheckpointFormatError",
     "EdgefaceError",
     "EnrolmentError",
+    "FleetUnavailableError",
     "GalleryError",
     "GalleryFormatError",
     "GalleryIntegrityError",
@@ -58,8 +72,10 @@ __all__ = [
     "GalleryRollbackError",
     "GateFailedError",
     "InvalidInputError",
+    "LeaseError",
     "MissingDependencyError",
     "OperatingPointError",
+    "RunRecordError",
     "SubjectExistsError",
     "SubjectNotFoundError",
     "UnsafeCheckpointError",
@@ -71,6 +87,30 @@ class EdgefaceError(Exception):
     """Base of every error raised on purpose."""
 
     exit_code = 2
+
+
+class AccessError(EdgefaceError):
+    """What a door's controller rests on cannot be relied on; the door stays closed."""
+
+
+class AccessPolicyError(AccessError):
+    """The policy of a door is malformed, or asks for what is not allowed."""
+
+
+class AccessStateError(AccessError):
+    """The state of a door is missing, was changed, is older than it was, or is in use."""
+
+
+class AuditError(AccessError):
+    """The audit log was changed, cut short or put back, or cannot be written."""
+
+    exit_code = 1
+
+
+class LeaseError(AccessError):
+    """A lease that must not open anything: foreign, changed, used, expired, or of another door."""
+
+    exit_code = 1
 
 
 class MissingDependencyError(EdgefaceError, ImportError):
@@ -131,6 +171,10 @@ class BundleIntegrityError(BundleError):
     """A file of the bundle is missing, was changed, or reaches outside the bundle."""
 
 
+class BundleSignatureError(BundleIntegrityError):
+    """A signature was asked for, and none of a trusted key fits the bundle."""
+
+
 class BackendError(EdgefaceError):
     """An inference engine cannot load or run a model."""
 
@@ -153,6 +197,10 @@ class AssetIntegrityError(AssetError):
 
 class CameraError(EdgefaceError):
     """A source of frames cannot be opened or read."""
+
+
+class RunRecordError(EdgefaceError):
+    """A recorded run cannot be written, or is none."""
 
 
 class EnrolmentError(EdgefaceError):
@@ -188,6 +236,12 @@ class GalleryKeyError(GalleryError):
 
 class GalleryModelError(GalleryError):
     """The gallery or template belongs to another model; scores across models mean nothing."""
+
+
+class FleetUnavailableError(GalleryError):
+    """The server of a fleet does not answer, or refused; this device goes on without it."""
+
+    exit_code = 1
 
 
 class SubjectExistsError(GalleryError):

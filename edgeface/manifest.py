@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
+from edgeface._training import Training
 from edgeface.errors import BundleFormatError, InvalidInputError
 from edgeface.types import OperatingPoint, Size
 
@@ -27,8 +28,10 @@ __all__ = [
     "Manifest",
     "ModelSource",
     "PadManifest",
+    "Training",
     "Verdict",
     "manifest_from_json",
+    "manifest_of_any_task",
     "manifest_to_json",
     "pad_manifest_from_json",
 ]
@@ -94,6 +97,7 @@ class Manifest:
     artefacts: tuple[Artefact, ...]
     verdict: Verdict
     metric: str = "cosine"
+    training: Training = field(default_factory=Training)
     operating_points: tuple[OperatingPoint, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
@@ -159,6 +163,21 @@ def pad_manifest_from_json(text: str, *, where: str = MANIFEST_NAME) -> PadManif
     """
     manifest: PadManifest = _read(PadManifest, text, PAD_TASK, where)
     return manifest
+
+
+def manifest_of_any_task(text: str, *, where: str = MANIFEST_NAME) -> Manifest | PadManifest:
+    """Return the manifest written in ``text``, of whichever task it names.
+
+    Raises:
+        BundleFormatError: As for :func:`manifest_from_json`.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise BundleFormatError(f"{where} is not JSON: {exc}") from exc
+    is_pad = isinstance(data, dict) and data.get("task") == PAD_TASK
+    read = pad_manifest_from_json if is_pad else manifest_from_json
+    return read(text, where=where)
 
 
 def _read(kind: type[Any], text: str, task: str, where: str) -> Any:
@@ -292,8 +311,8 @@ _SIDE_PX = _whole(1, 4096)
 _EMBEDDING_SIZE = _whole(1, 65536)
 
 
-def _only(wanted: str) -> _Reader:
-    return _value(lambda value: value == wanted, repr(wanted))
+def _only(*wanted: str) -> _Reader:
+    return _value(lambda value: value in wanted, " or ".join(map(repr, wanted)))
 
 
 _FIELDS: dict[type[Any], dict[str, _Reader]] = {
@@ -313,6 +332,15 @@ _FIELDS: dict[type[Any], dict[str, _Reader]] = {
         "architecture": _NAME,
         "trainer": _TEXT,
         "loss": _TEXT,
+    },
+    Training: {
+        "loss": _TEXT,
+        "known_from": _TEXT,
+        "metric": _only("cosine", "euclidean"),
+        "unit_rows": _FLAG,
+        "flip": _only("none", "sum", "concatenate"),
+        "flip_in_graph": _only("none", "sum", "concatenate"),
+        "length_is_quality": _FLAG,
     },
     Verdict: {
         "status": _only("passed"),
@@ -346,6 +374,7 @@ _FIELDS: dict[type[Any], dict[str, _Reader]] = {
         "artefacts": _artefacts,
         "verdict": _object(Verdict),
         "metric": _only("cosine"),
+        "training": _object(Training),
         "operating_points": _list_of(_object(OperatingPoint)),
         "files": _mapping_of(_SHA256),
         "tools": _mapping_of(_TEXT),

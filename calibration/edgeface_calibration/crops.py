@@ -15,7 +15,7 @@ from edgeface.detection.sanity import landmarks_are_plausible
 from edgeface.errors import InvalidInputError
 from edgeface.types import AlignedFace, FaceDetection, FloatArray, Frame
 
-__all__ = ["CropSource", "DetectorCrops", "LandmarkFileCrops", "read_landmarks"]
+__all__ = ["CropSource", "DetectorCrops", "FaceLocator", "LandmarkFileCrops", "read_landmarks"]
 
 
 class CropSource(Protocol):
@@ -23,6 +23,18 @@ class CropSource(Protocol):
 
     def crop(self, path: Path) -> AlignedFace | None:
         """Return the crop, or None when no face is found.
+
+        Raises:
+            CameraError: The image cannot be read.
+        """
+        ...
+
+
+class FaceLocator(Protocol):
+    """Finds the five points of the one face of interest in an image."""
+
+    def locate(self, path: Path) -> tuple[Frame, FloatArray] | None:
+        """Return the image and the (5, 2) points in its pixels, or None when no face is found.
 
         Raises:
             CameraError: The image cannot be read.
@@ -61,12 +73,22 @@ class LandmarkFileCrops:
             InvalidInputError: The image does not lie under the folder, or its landmarks lie on
                 one spot.
         """
+        found = self.locate(path)
+        return None if found is None else align(*found, self._template)
+
+    def locate(self, path: Path) -> tuple[Frame, FloatArray] | None:
+        """Return the image ``path`` and its points, or None when none are known for it.
+
+        Raises:
+            CameraError: The image cannot be read.
+            InvalidInputError: The image does not lie under the folder.
+        """
         try:
             name = path.relative_to(self._images).as_posix()
         except ValueError as exc:
             raise InvalidInputError(f"{path} does not lie under {self._images}") from exc
         points_px = self._points_px.get(name)
-        return None if points_px is None else align(read_image(path), points_px, self._template)
+        return None if points_px is None else (read_image(path), points_px)
 
 
 class DetectorCrops:
@@ -95,6 +117,15 @@ class DetectorCrops:
         Raises:
             CameraError: The image cannot be read.
         """
+        found = self.locate(path)
+        return None if found is None else align(*found, self._template)
+
+    def locate(self, path: Path) -> tuple[Frame, FloatArray] | None:
+        """Return the image ``path`` and the points of its face, or None as :meth:`crop` does.
+
+        Raises:
+            CameraError: The image cannot be read.
+        """
         frame = read_image(path)
         detections = self._detector.detect(frame)
         if not detections:
@@ -103,7 +134,7 @@ class DetectorCrops:
         landmarks = self._landmark_finder.find(frame, nearest)
         if landmarks is None or not landmarks_are_plausible(landmarks.points_px, nearest.box):
             return None
-        return align(frame, landmarks.points_px, self._template)
+        return frame, landmarks.points_px
 
 
 def read_landmarks(path: str | os.PathLike[str]) -> dict[str, FloatArray]:

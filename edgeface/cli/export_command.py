@@ -13,11 +13,20 @@ from edgeface.cli import export_options as option
 from edgeface.cli.console import print_json, print_line, progress
 from edgeface.cli.export_activation_set import chosen_activation_set
 from edgeface.cli.export_pairs import pair_evaluator
+from edgeface.cli.export_preparation import discovery_faces, preparation
+from edgeface.cli.model_options import (
+    ArchOption,
+    PrototxtOption,
+    SizeOption,
+    TrustCodeOption,
+    intake,
+)
 from edgeface.cli.needs import need_export
 from edgeface.cli.pad_export_lines import print_pad_export
 from edgeface.cli.shared_options import JsonOption
 
 if TYPE_CHECKING:
+    from edgeface.manifest import Training
     from edgeface_export.crop_sets import CropLoader
     from edgeface_export.exporter import ExportOptions, ExportResult
     from edgeface_export.pad_export import PadExportResult
@@ -35,6 +44,16 @@ def export(
     data_free: option.DataFreeOption = False,
     output: option.OutputOption = None,
     ranges: option.RangesOption = "auto",
+    preprocessing: option.PreprocessingOption = None,
+    loss: option.LossOption = None,
+    flip: option.FlipOption = "none",
+    discover: option.DiscoverOption = None,
+    discover_images: option.DiscoverImagesOption = None,
+    discover_landmarks: option.DiscoverLandmarksOption = None,
+    prototxt: PrototxtOption = None,
+    size: SizeOption = None,
+    arch: ArchOption = "",
+    trust_code: TrustCodeOption = False,
     pairs: option.PairsOption = None,
     images: option.ImagesOption = None,
     landmarks: option.LandmarksOption = None,
@@ -56,9 +75,9 @@ def export(
 ) -> None:
     """Turn a trained checkpoint into a verified bundle: ONNX, INT8 ONNX, manifest, report.
 
-    Nothing in the checkpoint is run. Without an activation set the INT8 ranges come from built-in
-    synthetic faces, and the verdict says so. Exit code 1, no bundle, and a report of what was
-    tried, when a gate fails.
+    Nothing in the checkpoint is run, unless `--arch` or `--trust-code` say so. Without an
+    activation set the INT8 ranges come from built-in synthetic faces, and the verdict says so.
+    Exit code 1, no bundle, and a report of what was tried, when a gate fails.
     """
     limits = option.given(
         max_parity_difference=max_parity_difference,
@@ -76,7 +95,11 @@ def export(
     need_export()
     loader = chosen_activation_set(activation_set, int8=int8, data_free=data_free)
     evaluator = pair_evaluator(pairs, images, landmarks, folds)
-    options = replace(_options(int8, force, limits, ranges, report), int8_only=int8_only)
+    faces = discovery_faces(discover, discover_images, discover_landmarks)
+    prepared = preparation(preprocessing, loss, flip, faces)
+    options = _options(int8, force, limits, ranges, report)
+    options = replace(options, int8_only=int8_only, preparation=prepared)
+    options = replace(options, intake=intake(prototxt, size, arch, trust_code))
     _show(_run(file, output, options, loader, evaluator), as_json=as_json)
 
 
@@ -158,7 +181,8 @@ def render(result: ExportResult) -> str:
         f"  model      {found.layout.architecture} by {found.layout.trainer}, {found.layout.loss}",
         f"  crop       {size.height_px}x{size.width_px} (height x width), "
         f"{found.network.preprocessing}",
-        f"  embedding  {manifest.embedding_size} values, unit length",
+        f"  embedding  {manifest.embedding_size} values, unit length{_joined(manifest.training)}",
+        f"  training   {render_training(manifest.training)}",
         f"  artefacts  {sizes}",
         f"  verdict    {manifest.verdict.status}"
         + (" (data-free)" if manifest.verdict.data_free else ""),
@@ -174,6 +198,24 @@ def render(result: ExportResult) -> str:
     lines += [f"  pairs      {text}" for text in _pair_lines(result.report)]
     lines += [f"  note       {text}" for text in manifest.verdict.notes]
     return "\n".join([*lines, f"  took       {result.seconds:.1f} s"])
+
+
+def _joined(training: Training) -> str:
+    how = training.flip_in_graph
+    return "" if how == "none" else f", of a crop and its mirror image ({how})"
+
+
+def render_training(training: Training) -> str:
+    """Return what is known of the loss of a training, as a line for people."""
+    if not training.loss:
+        return "its loss is not known"
+    rows = "unit rows" if training.unit_rows else "rows of any length"
+    told = [f"{training.loss} ({training.known_from})", f"compared by {training.metric} of {rows}"]
+    if training.flip != "none":
+        told.append(f"tested with the {training.flip} of crop and mirror image")
+    if training.length_is_quality:
+        told.append("length tells quality")
+    return ", ".join(told)
 
 
 def _pair_lines(report: Mapping[str, Any]) -> Iterator[str]:

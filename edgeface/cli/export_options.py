@@ -10,13 +10,18 @@ import typer
 __all__ = [
     "ActivationSetOption",
     "DataFreeOption",
+    "DiscoverImagesOption",
+    "DiscoverLandmarksOption",
+    "DiscoverOption",
     "FileArgument",
+    "FlipOption",
     "FoldsOption",
     "ForceOption",
     "ImagesOption",
     "Int8OnlyOption",
     "Int8Option",
     "LandmarksOption",
+    "LossOption",
     "MaxColourRatio",
     "MaxFirstLayerDistance",
     "MaxMeanScore",
@@ -30,12 +35,14 @@ __all__ = [
     "MinEffectiveDimension",
     "OutputOption",
     "PairsOption",
+    "PreprocessingOption",
     "RangesOption",
     "ReportOption",
     "given",
 ]
 
 _PANEL = "Gates"
+_FACTS = "Facts about the model"
 _PAIRS = "Labelled pairs"
 
 FileArgument: TypeAlias = Annotated[
@@ -78,6 +85,53 @@ ReportOption: TypeAlias = Annotated[
     ),
 ]
 ForceOption: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace a bundle there.")]
+
+PreprocessingOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ORDER:MEAN/SCALE",
+        help="What the trainer did to a crop, such as rgb:127.5/128, bgr:imagenet or rgb:0/255 "
+        "[that of the recognised trainer].",
+        rich_help_panel=_FACTS,
+    ),
+]
+LossOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Loss of the training, such as arcface or triplet [what the checkpoint tells].",
+        rich_help_panel=_FACTS,
+    ),
+]
+FlipOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="Embed the mirrored crop too, in the graph: none, sum, or concatenate. Takes twice "
+        "the time.",
+        rich_help_panel=_FACTS,
+    ),
+]
+DiscoverOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Find the preprocessing out by measurement: a folder of photos for each person, or a "
+        "list of pairs; 200 faces or more.",
+        rich_help_panel=_FACTS,
+    ),
+]
+DiscoverImagesOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that the images of a list of pairs given to --discover are in [the list's].",
+        rich_help_panel=_FACTS,
+    ),
+]
+DiscoverLandmarksOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Five points for each image of --discover. Without it faces are detected.",
+        rich_help_panel=_FACTS,
+    ),
+]
 
 PairsOption: TypeAlias = Annotated[
     Path | None,

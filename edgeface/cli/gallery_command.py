@@ -12,6 +12,7 @@ import typer
 from edgeface.cli.console import note, print_json, print_line, table
 from edgeface.cli.gallery_access import open_gallery
 from edgeface.cli.gallery_enrol_command import enrol_folder, enrol_person
+from edgeface.cli.gallery_fleet_command import make_fleet_key, sync_gallery
 from edgeface.cli.gallery_migrate_command import migrate
 from edgeface.cli.gallery_transfer_command import (
     back_up_gallery,
@@ -38,6 +39,8 @@ gallery_app.command("backup")(back_up_gallery)
 gallery_app.command("restore")(restore_gallery)
 gallery_app.command("rekey")(rekey)
 gallery_app.command("migrate")(migrate)
+gallery_app.command("sync")(sync_gallery)
+gallery_app.command("fleet-key")(make_fleet_key)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the person.")]
 ReceiptOption = Annotated[

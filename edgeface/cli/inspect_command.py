@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeface.cli.console import print_json, print_line
+from edgeface.cli.model_options import (
+    ArchOption,
+    PrototxtOption,
+    SizeOption,
+    TrustCodeOption,
+    intake,
+)
 from edgeface.cli.needs import need_export
 
 if TYPE_CHECKING:
@@ -19,16 +26,20 @@ __all__ = ["inspect"]
 def inspect(
     file: Annotated[Path, typer.Argument(help="Checkpoint, safetensors or ONNX file.")],
     *,
+    prototxt: PrototxtOption = None,
+    size: SizeOption = None,
+    arch: ArchOption = "",
+    trust_code: TrustCodeOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a model file is, without running anything in it.
+    """Say what a model file is, without running anything in it unless that is asked for.
 
     Exit code 0 when `edgeface export` can export it, 1 when it was read but cannot be exported.
     """
     need_export()
     from edgeface_export.inspection import inspect_checkpoint
 
-    found = inspect_checkpoint(file)
+    found = inspect_checkpoint(file, intake(prototxt, size, arch, trust_code))
     if as_json:
         print_json(found.to_dict())
     else:
@@ -65,7 +76,7 @@ def _network_rows(found: Inspection) -> list[tuple[str, str]]:
         ("stripped", f"prefix {found.prefix!r}" if found.prefix else ""),
         ("wrapper keys", ", ".join(found.wrappers)),
         ("architecture", f"{found.architecture}, layout {found.layout}"),
-        ("trainer", f"{found.trainer}, {found.loss} loss"),
+        ("trainer", found.trainer + (f", {found.loss} loss" if found.loss else "")),
         (
             "crop",
             f"{found.crop_height_px}x{found.crop_width_px} (height x width), "

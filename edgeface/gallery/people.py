@@ -136,6 +136,14 @@ class People:
                 found[row[2]] += 1
         return found
 
+    def template_uids(self, model: int) -> dict[int, list[bytes]]:
+        """Return the uids of the templates of ``model``, by the row of the person."""
+        found: dict[int, list[bytes]] = {}
+        for row in self._rows.values():
+            if row[3] == model:
+                found.setdefault(row[2], []).append(row[1])
+        return found
+
     def template_rows_of(self, subject: int) -> list[int]:
         """Return the rows of every template of a person, of whatever model."""
         return [row_id for row_id, row in self._rows.items() if row[2] == subject]

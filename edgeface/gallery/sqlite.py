@@ -79,7 +79,7 @@ class SqliteGallery:
         self._index = PeopleIndex(search)
 
     @classmethod
-    def open(
+    def open(  # noqa: PLR0913 - what a gallery is opened with, each by its name
         cls,
         path: str | os.PathLike[str],
         *,
@@ -87,12 +87,14 @@ class SqliteGallery:
         embedding_size: int,
         create: bool = True,
         keys: KeyOptions | None = None,
+        search: SearchOptions | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> SqliteGallery:
         """Return the gallery at ``path``, made there first if it does not exist and ``create``.
 
         A gallery of schema 1, which held everything unencrypted, is encrypted; ``notices`` says
-        so.
+        so. ``search`` says how it is searched: exactly, in a form that suits its size, where
+        nothing is said.
 
         Raises:
             GalleryFormatError: The file is not a gallery, damaged, of an unknown schema, or not a
@@ -116,6 +118,7 @@ class SqliteGallery:
                 raise GalleryError(f"no gallery at {file}; enrol a subject to make one")
             made = Vault.create(file, model_id=model_id, size=embedding_size, options=options)
         gallery = cls._open(file, options, (model_id, embedding_size), clock, made)
+        gallery._index = PeopleIndex(search)
         try:
             gallery.vault.require_model(model_id, embedding_size)
         except BaseException:

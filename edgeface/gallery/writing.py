@@ -13,9 +13,14 @@ __all__ = ["add_crop", "add_person", "add_template", "change_person"]
 _FIRST_VERSION = 1
 
 
-def add_person(keys: GalleryKeys, change: Change, person: Person) -> PersonEntry:
-    """Store a new person with a key of the person's own; return the entry."""
-    uid, key = new_uid(), new_key()
+def add_person(
+    keys: GalleryKeys, change: Change, person: Person, *, uid: bytes | None = None
+) -> PersonEntry:
+    """Store a new person with a key of the person's own; return the entry.
+
+    ``uid`` is given where another gallery has the person already.
+    """
+    uid, key = uid or new_uid(), new_key()
     place = Place(keys.gallery_id, uid, uid, _FIRST_VERSION)
     wrapped = keys.wrap(key, uid)
     row_id = change.insert(
@@ -50,9 +55,14 @@ def add_template(
     entry: PersonEntry,
     model: ModelEntry,
     stored: StoredTemplate,
+    *,
+    uid: bytes | None = None,
 ) -> int:
-    """Store a template of a person for ``model``; return its row."""
-    uid = new_uid()
+    """Store a template of a person for ``model``; return its row.
+
+    ``uid`` is given where another gallery has the template already.
+    """
+    uid = uid or new_uid()
     place = Place(keys.gallery_id, entry.uid, uid, _FIRST_VERSION, model.model_id)
     record = stored.seal(entry.key, place)
     return change.insert("template", uid, entry.row_id, model.row_id, _FIRST_VERSION, record)

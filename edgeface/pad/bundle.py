@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edgeface.backends.ort import default_threads, open_session
 from edgeface.bundle import BundleFolder, read_manifest_text
 from edgeface.errors import BackendError, InvalidInputError
 from edgeface.manifest import MANIFEST_NAME, PadManifest, pad_manifest_from_json
+from edgeface.signatures import PublicKey, require_trusted
 from edgeface.types import FloatArray, ImageArray
 
 __all__ = ["PadBundle", "PadModel"]
@@ -29,16 +31,23 @@ class PadBundle(BundleFolder):
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> PadBundle:
+    def open(
+        cls, path: str | os.PathLike[str], *, trusted_keys: Sequence[PublicKey] | None = None
+    ) -> PadBundle:
         """Return the bundle in folder ``path``, with every listed file checked.
+
+        With ``trusted_keys`` one of them must have signed it.
 
         Raises:
             BundleFormatError: The folder or its manifest is missing or malformed, or the bundle
                 is not one for presentation attack detection.
             BundleIntegrityError: A file is missing, changed, a link, or outside the folder.
+            BundleSignatureError: It is unsigned, or no trusted key signed it.
         """
         folder = Path(path)
         text = read_manifest_text(folder)
+        if trusted_keys is not None:
+            require_trusted(folder, text.encode("utf-8"), trusted_keys)
         bundle = cls(folder, pad_manifest_from_json(text, where=str(folder / MANIFEST_NAME)))
         bundle.verify()
         return bundle
@@ -78,14 +87,20 @@ class PadModel:
         self._input_name = self._session.get_inputs()[0].name
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> PadModel:
-        """Return the model of the bundle in folder ``path``.
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        trusted_keys: Sequence[PublicKey] | None = None,
+    ) -> PadModel:
+        """Return the model of the bundle in folder ``path``; ``trusted_keys`` as for the bundle.
 
         Raises:
             BundleError: The bundle cannot be used.
             BackendError: The engine refuses its artefact.
         """
-        return cls(PadBundle.open(path), threads=threads)
+        return cls(PadBundle.open(path, trusted_keys=trusted_keys), threads=threads)
 
     def run(self, crops: ImageArray) -> FloatArray:
         """Return (n, classes) float32 probabilities for (n, height, width, 3) uint8 RGB crops.

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from edgeface.errors import InvalidInputError
 from edgeface_export.architectures.network import Output
-from edgeface_export.architectures.recognition import recognise
-from edgeface_export.checkpoints import read_checkpoint
 from edgeface_export.exporter import (
     CropLoader,
     ExportInputs,
@@ -15,6 +13,7 @@ from edgeface_export.exporter import (
     ExportResult,
     export_recognised,
 )
+from edgeface_export.intake.opening import open_model
 from edgeface_export.pad_export import PadExportOptions, PadExportResult, export_pad
 from edgeface_export.pair_evidence import PairEvaluator
 from edgeface_export.progress import Progress, no_progress
@@ -41,12 +40,18 @@ def export_model(
         ArchitectureError: No known network fits its tensors.
         ActivationSetError: The activation set is unusable.
         GateFailedError: The result was measured and is not good enough; nothing is written.
-        InvalidInputError: ``output`` is taken, or something is asked for that the kind of network
-            has not.
+        InvalidInputError: ``output`` is taken, something is asked for that the kind of network
+            has not, or nothing says how crops are prepared.
     """
     options = options or ExportOptions()
-    checkpoint = read_checkpoint(path)
-    recognition = recognise({name: t.array for name, t in checkpoint.tensors.items()})
+    opened = open_model(path, options.intake)
+    checkpoint, recognition = opened.checkpoint, opened.recognition
+    prepared = options.preparation
+    if recognition.assumed and prepared.preprocessing is None and prepared.faces is None:
+        raise InvalidInputError(
+            f"{path.name}: nothing in it says how crops are prepared; give it with "
+            "--preprocessing, such as rgb:127.5/127.5, or have it measured with --discover"
+        )
     if recognition.network.output is Output.EMBEDDING:
         return export_recognised(
             checkpoint,

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeface.errors import GateFailedError
+from edgeface.manifest import Training
 from edgeface_export.architectures.recognition import Recognition
 from edgeface_export.crop_sets import CropSets
+from edgeface_export.discovery import Discovery
 from edgeface_export.gate_limits import GateLimits
 from edgeface_export.gates import GateResult, require_passed
 from edgeface_export.int8 import Int8Result
@@ -33,6 +35,8 @@ class ExportRecord:
         self.cpu_notes: tuple[str, ...] = ()
         self.int8: Int8Result | None = None
         self.pairs: PairEvidence | None = None
+        self.training = Training()
+        self.discovery: Discovery | None = None
         self.refusal = ""
 
     def judge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,22 @@ from edgeface_export.gates import (
     spread_gates,
 )
 from edgeface_export.graph.emit import emit
+from edgeface_export.graph.mirror import NONE, with_mirror
 from edgeface_export.graph.session import EmbeddingSession
 from edgeface_export.html_report import render_report
 from edgeface_export.int8 import Int8Source, make_int8
+from edgeface_export.intake.opening import Intake
+from edgeface_export.loss_facts import known_training, sentences_of
 from edgeface_export.manifests import build_manifest, points_of, verdict_of
+from edgeface_export.mirror_gate import (
+    SECOND_RUN,
+    mirror_difference,
+    mirror_gate,
+    size_with_mirror,
+)
 from edgeface_export.pair_evidence import PairEvaluator, tar_gates
 from edgeface_export.parity import measure_parity
+from edgeface_export.preparation import Preparation, prepare
 from edgeface_export.progress import Progress, no_progress
 from edgeface_export.quantise import Quantised, QuantiseOptions
 from edgeface_export.report_data import build_report
@@ -66,7 +76,9 @@ class ExportOptions:
     that differ from the defaults, by their name in
     :class:`edgeface_export.gate_limits.GateLimits`. ``report`` is where the page of a failed
     export goes, by default ``NAME.failed-report.html`` beside the output. Artefacts are timed for
-    about ``speed_budget_s``.
+    about ``speed_budget_s``. ``preparation`` is what is known, or to be found out, about the
+    preprocessing, ``intake`` what :func:`edgeface_export.export_model` is told of a file that does
+    not describe its network.
     """
 
     name: str = ""
@@ -77,6 +89,8 @@ class ExportOptions:
     quantise: QuantiseOptions = field(default_factory=QuantiseOptions)
     report: Path | None = None
     speed_budget_s: float = SPEED_BUDGET_S
+    preparation: Preparation = field(default_factory=Preparation)
+    intake: Intake = field(default_factory=Intake)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +169,20 @@ def export_recognised(
     _require_use(inputs.activation_set, options)
     _require_embeddings(recognition)
     require_free(output, overwrite=options.overwrite)
+    tensors = {name: tensor.array for name, tensor in checkpoint.tensors.items()}
+    prepared = prepare(recognition, options.preparation, tensors)
+    recognition = prepared.recognition
     crops = choose_crops(inputs.activation_set, recognition.network)
     record = ExportRecord(recognition, crops, limits_for(crops.kind, options.limits))
+    record.training = known_training(checkpoint, recognition, options.preparation.loss)
+    record.notes += (*prepared.notes, *sentences_of(record.training))
+    record.discovery = prepared.discovery
     # The graph is called after the layout, not after the bundle: its bytes are the identity.
     job = _Job(checkpoint, record, emit(recognition.network, name=recognition.layout.name), options)
     try:
         job.judge_float()
         job.make(inputs.progress)
+        job.judge_mirror()
         if inputs.pairs is not None:
             job.compare(inputs.pairs)
     except GateFailedError as exc:
@@ -280,6 +301,18 @@ class _Job:
                 figures[f"int8_speed_ratio{end}"] = figures.pop(f"int8_qdq_speed_ratio{end}")
         record.figures |= figures
 
+    def judge_mirror(self) -> None:
+        """Judge whether the graphs join a crop and its mirror image as they should.
+
+        Raises:
+            GateFailedError: One does not.
+        """
+        flip, record = self.options.preparation.flip, self.record
+        if flip != NONE:
+            difference = mirror_difference(self._models(), record.crops.held_out, flip)
+            record.judge([mirror_gate(difference)], {"flip_max_difference": difference})
+            record.notes.append(SECOND_RUN)
+
     def compare(self, pairs: PairEvaluator) -> None:
         """Judge every artefact by labelled pairs.
 
@@ -304,12 +337,18 @@ class _Job:
         self._cpu = cpu
         self.record.speed, self.record.cpu_notes = cpu.speed, cpu.notes
 
-    def content(self) -> dict[str, bytes]:
-        """Return the artefacts by name."""
+    def _models(self) -> dict[str, onnx.ModelProto]:
         models = {_FP32: self._source.fp32}
         models |= {} if self._int8 is None else {_INT8: self._int8}
-        models |= self._cpu.models
-        return {key: model.SerializeToString(deterministic=True) for key, model in models.items()}
+        return models | self._cpu.models
+
+    def content(self) -> dict[str, bytes]:
+        """Return the artefacts by name."""
+        flip = self.options.preparation.flip
+        return {
+            key: with_mirror(model, flip).SerializeToString(deterministic=True)
+            for key, model in self._models().items()
+        }
 
     def shipped(self) -> dict[str, bytes]:
         """Return the artefacts that the bundle gets, by name."""
@@ -323,7 +362,7 @@ class _Job:
         record, content = self.record, self.content()
         # A threshold of a model that was refused would look like a licence to use it.
         points = () if record.refusal else points_of(record, tuple(self.shipped()))
-        return build_manifest(
+        manifest = build_manifest(
             self._checkpoint,
             record.recognition,
             content[_FP32],
@@ -331,6 +370,9 @@ class _Job:
             verdict=verdict_of(record, points),
             points=points,
         )
+        # Mirrored crops may have doubled the rows of the graph.
+        size = size_with_mirror(manifest.embedding_size, self.options.preparation.flip)
+        return replace(manifest, training=record.training, embedding_size=size)
 
 
 def _cost_figures(network: Network, quantised: Quantised) -> dict[str, float]:

@@ -6,11 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeface.errors import ArchitectureError
-from edgeface_export.architectures.recognition import Recognition, recognise
+from edgeface.errors import ArchitectureError, CheckpointError
+from edgeface_export.architectures.recognition import Recognition
 from edgeface_export.checkpoints import Checkpoint, read_checkpoint
+from edgeface_export.intake.opening import Intake, is_program, open_model, recognise_opened
 
 __all__ = ["Inspection", "inspect_checkpoint"]
+
+
+_NOT_TOLD = "not told by the file: give it with --preprocessing, or measure it with --discover"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +66,21 @@ class Inspection:
         return data
 
 
-def inspect_checkpoint(path: Path) -> Inspection:
-    """Return what the file at ``path`` is.
+def inspect_checkpoint(path: Path, intake: Intake | None = None) -> Inspection:
+    """Return what the file at ``path`` is; ``intake`` is what it does not say itself.
 
     Raises:
         CheckpointError: The file cannot be read at all.
     """
+    if is_program(path):
+        opened = open_model(path, intake)
+        facts = _file_facts(opened.checkpoint)
+        return Inspection(**facts, exportable=True, **_network_facts(opened.recognition))
     checkpoint = read_checkpoint(path)
-    tensors = {name: tensor.array for name, tensor in checkpoint.tensors.items()}
     facts = _file_facts(checkpoint)
     try:
-        found = recognise(tensors)
-    except ArchitectureError as error:
+        found = recognise_opened(checkpoint, intake)
+    except (ArchitectureError, CheckpointError) as error:
         return Inspection(**facts, exportable=False, reasons=(str(error),))
     return Inspection(**facts, exportable=True, **_network_facts(found))
 
@@ -112,7 +119,7 @@ def _network_facts(found: Recognition) -> dict[str, Any]:
         "crop_height_px": network.crop_size.height_px,
         "crop_width_px": network.crop_size.width_px,
         "alignment_template": network.alignment_template,
-        "preprocessing": str(network.preprocessing),
+        "preprocessing": _NOT_TOLD if found.assumed else str(network.preprocessing),
         "output": network.output.value,
         "embedding_size": network.embedding_size,
         "network_parameters": network.parameters,

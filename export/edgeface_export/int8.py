@@ -19,6 +19,7 @@ from edgeface_export.progress import Progress, no_progress
 from edgeface_export.quantise import Quantised, QuantiseOptions, quantise
 from edgeface_export.quantise.activations import Activations
 from edgeface_export.quantise.ladder import Attempt, climb
+from edgeface_export.quantise.partial import most_float
 from edgeface_export.quantise.options import SYNTHETIC_SLACK
 from edgeface_export.quantise.sensitivity import LayerSensitivity, measure_sensitivity
 
@@ -125,7 +126,8 @@ def make_int8(
 
     refusal = ""
     try:
-        best = climb(attempt, order, sum(costs.values())).result
+        most = most_float(source.network.layers)
+        best = climb(attempt, order, sum(costs.values()), max_float_share=most).result
     except GateFailedError:
         if not tried or not tried[-1].step.failed:
             raise

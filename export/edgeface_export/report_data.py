@@ -45,6 +45,9 @@ def build_report(record: ExportRecord) -> dict[str, Any]:
             name: [asdict(loss) for loss in losses] for name, losses in record.pairs.losses.items()
         }
         report |= {"pair_scores": record.pairs.pair_scores} if record.pairs.pair_scores else {}
+    report["training"] = asdict(record.training)
+    if record.discovery is not None:
+        report["discovery"] = record.discovery.to_dict()
     if record.refusal:
         report["refusal"] = record.refusal
     return report

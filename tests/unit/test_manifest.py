@@ -83,7 +83,7 @@ def test_a_manifest_over_its_limit_is_refused_before_it_is_read(folder: Path) ->
 
 @pytest.mark.parametrize("field", sorted(json.loads(manifest_to_json(MANIFEST))))
 def test_every_field_but_the_optional_ones_is_required(folder: Path, field: str) -> None:
-    optional = {"files", "metric", "operating_points", "task", "tools"}
+    optional = {"files", "metric", "operating_points", "task", "tools", "training"}
     rewrite(folder, lambda data: data.pop(field))
     if field in optional:
         Bundle.open(folder)

@@ -14,6 +14,7 @@ from edgeface_export.architectures import LAYOUTS
 from edgeface_export.architectures.network import Add, Conv, Linear, PRelu, Relu
 from edgeface_export.architectures.recognition import Recognition, describe_unknown, recognise
 from edgeface_export.graph.reference import reference_embeddings
+from edgeface_export.architectures.mobilefacenet import MobileFaceNetLayout
 from tests.builders_export import (
     LAYOUT_NAMES,
     MOBILEFACENETS,
@@ -37,10 +38,12 @@ def dropped(found: Recognition) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_layout_of_the_table_is_tested_here() -> None:
-    # Those that are no MobileFaceNet for recognition are tested in test_pad_export.py and
-    # test_residual_layout.py.
-    others = {"minifasnet-se-silent-face", "minifasnet-silent-face", "residual-edgeface"}
+    # Those that are no MobileFaceNet for recognition are tested in test_pad_export.py,
+    # test_residual_layout.py and test_layout_families.py.
+    others = {layout.name for layout in LAYOUTS if not isinstance(layout, MobileFaceNetLayout)}
     assert sorted({layout.name for layout in LAYOUTS} - others) == LAYOUT_NAMES
+    tested = {"minifasnet-se-silent-face", "minifasnet-silent-face", "residual-edgeface"}
+    assert others - tested == set(FAMILY_LAYOUTS)
 
 
 @pytest.mark.parametrize("name", LAYOUT_NAMES)
@@ -191,14 +194,14 @@ def test_what_is_no_backbone_is_dropped_and_said_by_kind() -> None:
     assert dropped(found) == {
         "batch counters": ("state_dict.conv1.bn.num_batches_tracked",),
         "class centres": ("loss.centers", "center_loss.c", "loss.class_centres"),
-        "classification head": ("head.weight", "head.kernel"),
+        "classification head": ("head.weight", "head.kernel", "head.bias"),
         "optimiser state": (
             "optimizer.state.0.exp_avg",
             "optimiser.state.0",
             "state.1.exp_avg_sq",
             "state.1.momentum_buffer",
         ),
-        "other tensors": ("head.bias", "amp.scale"),
+        "other tensors": ("amp.scale",),
     }
 
 
@@ -212,7 +215,8 @@ def test_of_two_copies_the_same_one_is_always_taken_and_the_reason_says_so(first
     second = next(prefix for prefix in copies if prefix != first)
     found = recognise(copies[first] | copies[second])
     assert found.prefix == "ema."
-    assert any("also stands under 'state_dict.'; 'ema.' was taken" in r for r in found.reasons)
+    said = "also stands under 'state_dict.'; 'ema.', the moving average, was taken"
+    assert any(said in reason for reason in found.reasons)
     weight = next(layer for layer in found.network.layers if isinstance(layer, Conv)).weight
     np.testing.assert_array_equal(weight, copies["ema."]["ema.conv1.conv.weight"])
     left = {name for names in dropped(found).values() for name in names}
@@ -356,12 +360,6 @@ def test_what_is_no_backbone_is_described(state: State, said: str) -> None:
 
 
 FAMILIES = [
-    ("stages.0.blocks.0.gamma", "EdgeFace"),
-    ("model.stages.2.blocks.1.xca.temperature", "EdgeFace"),
-    ("layer1.0.prelu.weight", "IResNet"),
-    ("module.layer4.2.prelu.weight", "IResNet"),
-    ("body.0.res_layer.1.weight", "IR-SE"),
-    ("repeat_1.0.branch0.conv.weight", "Inception-ResNet-v1"),
     ("blocks.0.0.ghost1.primary_conv.0.weight", "GhostNet"),
     ("layer1.0.conv1.weight", "ResNet"),
     ("backbone.layer2.0.downsample.0.weight", "ResNet"),

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from edgeface_export.architectures.layout import Layout
 from edgeface_export.architectures.layouts import (
+    edgeface,
+    inception_resnet_facenet_pytorch,
+    ir_adaface,
+    ir_face_evolve,
+    iresnet_arcface_torch,
     minifasnet_silent_face,
+    mobilefacenet_arcface_torch,
     mobilefacenet_bubbliiiing,
     mobilefacenet_foamliu,
     mobilefacenet_insightface_pytorch,
     mobilefacenet_xiaoccer,
     residual_edgeface,
+    sphereface_clcarwin,
+    sphereface_cosface_pytorch,
 )
 
 __all__ = ["LAYOUTS"]
@@ -25,4 +33,12 @@ LAYOUTS: tuple[Layout, ...] = (
     mobilefacenet_bubbliiiing.LAYOUT,
     mobilefacenet_insightface_pytorch.LAYOUT,
     residual_edgeface.LAYOUT,
+    mobilefacenet_arcface_torch.LAYOUT,
+    *edgeface.LAYOUTS,
+    *iresnet_arcface_torch.LAYOUTS,
+    *ir_adaface.LAYOUTS,
+    *ir_face_evolve.LAYOUTS,
+    sphereface_clcarwin.LAYOUT,
+    *sphereface_cosface_pytorch.LAYOUTS,
+    inception_resnet_facenet_pytorch.LAYOUT,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from edgeface.errors import ArchitectureError
 from edgeface.types import FloatArray
@@ -11,10 +13,13 @@ from edgeface_export.architectures.network import (
     BatchNorm,
     Conv,
     Flatten,
+    Gate,
+    GlobalAveragePool,
     Layer,
     Linear,
     PRelu,
     Relu,
+    Sigmoid,
 )
 
 __all__ = ["LayerBuilder"]
@@ -39,28 +44,67 @@ class LayerBuilder:
         return int(self._tensors[f"{unit.conv}.weight"].shape[axis])
 
     def unit(
-        self, x: str, unit: Unit, *, stride: int = 1, padding: int = 0, depthwise: bool = False
+        self,
+        x: str,
+        unit: Unit,
+        *,
+        stride: int = 1,
+        padding: int | tuple[int, int] = 0,
+        depthwise: bool = False,
     ) -> str:
-        """Append a convolution, its BatchNorm and its activation; return the last one's name."""
+        """Append a convolution, its BatchNorm and its activation; return the last one's name.
+
+        ``depthwise`` tells that there are as many outputs as inputs, in groups of as many as the
+        weights have inputs.
+        """
         weight = self._weight(unit, axes=4)
         bias = self._tensors[f"{unit.conv}.bias"] if unit.bias else None
-        groups = int(weight.shape[0]) if depthwise else 1
+        groups = int(weight.shape[0]) // max(1, int(weight.shape[1])) if depthwise else 1
         x = self.add(Conv(unit.conv, x, weight, bias, stride, padding, groups))
-        x = self._norm(x, unit)
+        x = self._norm(x, unit) if unit.norm else x
         if unit.activation:
             slope = self._tensors[f"{unit.activation}.weight"].reshape(-1)
             x = self.add(PRelu(unit.activation, x, slope))
         elif unit.plain:
-            x = self.add(Relu(f"{unit.norm}.{unit.plain}", x, _CEILINGS[unit.plain]))
+            x = self.add(Relu(f"{unit.norm or unit.conv}.{unit.plain}", x, _CEILINGS[unit.plain]))
         return x
+
+    def norm_alone(self, x: str, norm: str, *, epsilon: float = 1e-5) -> str:
+        """Append a BatchNorm that no convolution stands before, and return its name.
+
+        It gets a depthwise 1x1 convolution of ones to be folded into.
+        """
+        channels = len(self._tensors[f"{norm}.running_mean"])
+        x = self.every(x, f"{norm}.in", channels)
+        return self._norm(x, Unit("", norm, epsilon=epsilon))
+
+    def every(self, x: str, name: str, channels: int, *, stride: int = 1) -> str:
+        """Append what takes every ``stride``-th row and column, as a convolution of ones."""
+        ones = np.ones((channels, 1, 1, 1), np.float32)
+        return self.add(Conv(name, x, ones, stride=stride, groups=channels))
+
+    def excitation(self, x: str, units: Iterable[Unit], prefix: str) -> str:
+        """Append what multiplies each channel by a number that the channels' means lead to."""
+        y = self.add(GlobalAveragePool(f"{prefix}pool", x))
+        for unit in units:
+            y = self.unit(y, unit)
+        gate = self.add(Sigmoid(f"{prefix}sigmoid", y))
+        return self.add(Gate(f"{prefix}gate", input=x, skip=gate))
 
     def head(self, x: str, unit: Unit, *, flat: bool) -> None:
         """Append the embedding: a matrix after flattening when ``flat``, else a convolution."""
         if flat:
-            x = self.add(Flatten("flatten", x))
-            self._norm(self.add(Linear(unit.conv, x, self._weight(unit, axes=2))), unit)
+            self.matrix_head(x, unit)
         else:
             self.add(Flatten("flatten", self.unit(x, unit)))
+
+    def matrix_head(self, x: str, unit: Unit) -> None:
+        """Append the embedding: flattening, a matrix and its BatchNorm where it has one."""
+        bias = self._tensors[f"{unit.conv}.bias"] if unit.bias else None
+        x = self.add(Flatten("flatten", x))
+        x = self.add(Linear(unit.conv, x, self._weight(unit, axes=2), bias))
+        if unit.norm:
+            self._norm(x, unit)
 
     def _weight(self, unit: Unit, *, axes: int) -> FloatArray:
         weight = self._tensors[f"{unit.conv}.weight"]
@@ -71,6 +115,8 @@ class LayerBuilder:
         return weight
 
     def _norm(self, x: str, unit: Unit) -> str:
-        parts = ("weight", "bias", "running_mean", "running_var")
-        gamma, beta, mean, variance = (self._tensors[f"{unit.norm}.{part}"] for part in parts)
-        return self.add(BatchNorm(unit.norm, x, gamma, beta, mean, variance))
+        mean, variance = (self._tensors[f"{unit.norm}.running_{part}"] for part in ("mean", "var"))
+        # Without gamma and beta (affine=False) they are 1 and 0.
+        gamma = self._tensors.get(f"{unit.norm}.weight", np.ones_like(mean))
+        beta = self._tensors.get(f"{unit.norm}.bias", np.zeros_like(mean))
+        return self.add(BatchNorm(unit.norm, x, gamma, beta, mean, variance, unit.epsilon))

@@ -7,7 +7,7 @@ tensors into a :class:`~edgeface_export.architectures.network.Network`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edgeface.types import FloatArray
@@ -22,31 +22,29 @@ class Unit:
 
     ``activation`` is empty where the trainer's network has none, or one that keeps no numbers:
     then ``plain`` is ``relu`` or ``relu6``. ``bias`` tells that the convolution has a bias.
+    ``conv`` is empty for a BatchNorm of its own, ``norm`` for a convolution without one.
+    ``epsilon`` is the BatchNorm's.
     """
 
     conv: str
-    norm: str
+    norm: str = ""
     activation: str = ""
     plain: str = ""
     bias: bool = False
+    epsilon: float = 1e-5
 
     def under(self, prefix: str) -> Unit:
         """Return the unit with ``prefix`` put before every key."""
-        return Unit(
-            prefix + self.conv,
-            prefix + self.norm,
-            prefix + self.activation if self.activation else "",
-            self.plain,
-            self.bias,
-        )
+        keys = (self.conv, self.norm, self.activation)
+        conv, norm, activation = (prefix + key if key else "" for key in keys)
+        return replace(self, conv=conv, norm=norm, activation=activation)
 
     def tensor_names(self) -> list[str]:
         """Return the names of the tensors that must be there."""
-        names = [f"{self.conv}.weight"]
+        names = [f"{self.conv}.weight"] if self.conv else []
         names += [f"{self.conv}.bias"] if self.bias else []
-        names += [
-            f"{self.norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")
-        ]
+        parts = ("weight", "bias", "running_mean", "running_var") if self.norm else ()
+        names += [f"{self.norm}.{part}" for part in parts]
         return names + ([f"{self.activation}.weight"] if self.activation else [])
 
 

@@ -18,12 +18,9 @@ from edgeface_export.architectures.layout import Unit
 from edgeface_export.architectures.network import (
     INPUT,
     Add,
-    Gate,
-    GlobalAveragePool,
     Layer,
     Network,
     Preprocessing,
-    Sigmoid,
 )
 
 __all__ = ["Bottleneck", "MobileFaceNetLayout"]
@@ -136,18 +133,11 @@ class MobileFaceNetLayout:
         y = builder.unit(y, depthwise, stride=block.stride, padding=1, depthwise=True)
         y = builder.unit(y, project)
         if block.excited:
-            y = self._excite(builder, y, block.prefix)
+            units = [unit.under(block.prefix) for unit in self._excitation()]
+            y = builder.excitation(y, units, block.prefix)
         if block.stride == 1 and builder.width(expand, axis=1) == builder.width(project, axis=0):
             y = builder.add(Add(f"{block.prefix}add", input=y, skip=x))
         return y
-
-    def _excite(self, builder: LayerBuilder, x: str, prefix: str) -> str:
-        """Return ``x`` with each channel times a number that the channels' means lead to."""
-        y = builder.add(GlobalAveragePool(f"{prefix}pool", x))
-        for unit in self._excitation():
-            y = builder.unit(y, unit.under(prefix))
-        gate = builder.add(Sigmoid(f"{prefix}sigmoid", y))
-        return builder.add(Gate(f"{prefix}gate", input=x, skip=gate))
 
     def crop_size(self, tensors: Mapping[str, FloatArray]) -> Size:
         """Return the size of the crops that the network reads.

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edgeface.errors import ArchitectureError
 from edgeface.types import FloatArray, Size
+from edgeface_export.architectures.operations import Concat, Operation, Sum
 
 __all__ = [
     "INPUT",
@@ -35,6 +36,7 @@ __all__ = [
     "Relu",
     "Shape",
     "Sigmoid",
+    "sources",
 ]
 
 INPUT = "normalised"
@@ -84,15 +86,24 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conv:
-    """A convolution; ``weight`` is (out, in / groups, kernel height, kernel width)."""
+    """A convolution; ``weight`` is (out, in / groups, kernel height, kernel width).
+
+    ``padding`` is of every side, or (above and below, left and right).
+    """
 
     name: str
     input: str
     weight: FloatArray
     bias: FloatArray | None = None
     stride: int = 1
-    padding: int = 0
+    padding: int | tuple[int, int] = 0
     groups: int = 1
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        """Rows of zeros above and below, columns to the left and to the right."""
+        pad = self.padding
+        return (pad, pad) if isinstance(pad, int) else pad
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return (channels, height, width) for an input of that form."""
@@ -105,8 +116,8 @@ class Conv:
             )
         if self.bias is not None:
             _require_channels(self.name, self.bias, (out,), part="bias")
-        rows = (height + 2 * self.padding - kernel_height) // self.stride + 1
-        columns = (width + 2 * self.padding - kernel_width) // self.stride + 1
+        rows = (height + 2 * self.pads[0] - kernel_height) // self.stride + 1
+        columns = (width + 2 * self.pads[1] - kernel_width) // self.stride + 1
         if rows < 1 or columns < 1:
             raise ArchitectureError(f"{self.name}: its kernel is larger than its {shape} input")
         return out, rows, columns
@@ -261,8 +272,25 @@ class Gate:
 
 
 Layer: TypeAlias = (
-    Conv | Linear | BatchNorm | PRelu | Relu | Add | Flatten | GlobalAveragePool | Sigmoid | Gate
+    Conv
+    | Linear
+    | BatchNorm
+    | PRelu
+    | Relu
+    | Add
+    | Flatten
+    | GlobalAveragePool
+    | Sigmoid
+    | Gate
+    | Operation
 )
+
+
+def sources(layer: Layer) -> tuple[str, ...]:
+    """Return the names of what ``layer`` reads; the first is its ``input``."""
+    if isinstance(layer, Add | Gate):
+        return layer.input, layer.skip
+    return (layer.input, *layer.others) if isinstance(layer, Concat | Sum) else (layer.input,)
 
 
 def _require_channels(name: str, values: FloatArray, shape: Shape, *, part: str) -> None:
@@ -294,8 +322,9 @@ class Network:
             for _, array in _arrays(layer):
                 if not np.isfinite(array).all():
                     raise ArchitectureError(f"{layer.name}: its numbers hold NaN or infinity")
-            shapes[layer.name] = layer.output_shape(shapes[layer.input])
-            _require_skip_fits(layer, shapes)
+            if layer.name in shapes:
+                raise ArchitectureError(f"two layers are called {layer.name}")
+            shapes[layer.name] = _output_shape(layer, shapes)
         if len(shapes[self.layers[-1].name]) != 1:
             raise ArchitectureError(
                 f"the network ends in {shapes[self.layers[-1].name]}, wanted one axis"
@@ -314,7 +343,7 @@ class Network:
             int(array.size)
             for layer in self.layers
             for name, array in _arrays(layer)
-            if name not in ("mean", "variance")
+            if name not in ("mean", "variance", "values")
         )
 
     def multiply_adds(self) -> dict[str, int]:
@@ -326,17 +355,25 @@ class Network:
         }
 
 
-def _require_skip_fits(layer: Layer, shapes: Mapping[str, Shape]) -> None:
-    if not isinstance(layer, Add | Gate):
-        return
-    branch, skip = shapes[layer.name], shapes[layer.skip]
-    wanted = (branch[0], 1, 1) if isinstance(layer, Gate) else branch
-    if skip != wanted:
-        raise ArchitectureError(f"{layer.name}: branch {branch}, skip {skip}")
+def _output_shape(layer: Layer, shapes: dict[str, Shape]) -> Shape:
+    missing = [name for name in sources(layer) if name not in shapes]
+    if missing:
+        raise ArchitectureError(f"{layer.name}: nothing before it gives {', '.join(missing)}")
+    if isinstance(layer, Concat | Sum):
+        return layer.joined(tuple(shapes[name] for name in sources(layer)))
+    found = layer.output_shape(shapes[layer.input])
+    if isinstance(layer, Add | Gate):
+        skip = shapes[layer.skip]
+        if skip != ((found[0], 1, 1) if isinstance(layer, Gate) else found):
+            raise ArchitectureError(f"{layer.name}: branch {found}, skip {skip}")
+    return found
+
+
+_ARRAYS = ["weight", "bias", "gamma", "beta", "mean", "variance", "slope", "values", "temperature"]
 
 
 def _arrays(layer: Layer) -> Iterator[tuple[str, FloatArray]]:
-    for name in ("weight", "bias", "gamma", "beta", "mean", "variance", "slope"):
+    for name in _ARRAYS:
         value = getattr(layer, name, None)
         if value is not None:
             yield name, value

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from edgeface.errors import ArchitectureError
 from edgeface.types import FloatArray
 from edgeface_export.architectures import LAYOUTS
+from edgeface_export.architectures.beside import (
+    HEAD,
+    OTHER,
+    kinds_beside,
+    preference,
+    said_of_copies,
+)
 from edgeface_export.architectures.layout import Layout
+from edgeface_export.architectures.nearest import keys_under, left_over, nearest
 from edgeface_export.architectures.network import Network
 
 __all__ = ["Dropped", "Recognition", "describe_unknown", "recognise"]
@@ -30,18 +35,14 @@ _WRAPPERS = frozenset(
         "ema",
     }
 )
-_OPTIMISER = re.compile(r"(^|\.)(optimi[sz]er\w*|exp_avg\w*|momentum_buffer|param_groups)(\.|$)")
+_OPTIMISER = re.compile(r"(^|[._])(optimi[sz]er\w*|exp_avg\w*|momentum_buffer|param_groups)(\.|$)")
+_PACKED = "._packed_params._packed_params"
+_QUANTISED = "scales of quantised layers"
+_QUANTISER = re.compile(r"(^|\.)(scale|zero_point)$")
 _COUNTER = re.compile(r"num_batches_tracked$")
 _CENTRES = re.compile(r"(^|\.)(\w*cent(er|re)s?\w*)(\.|$)", re.IGNORECASE)
 # Key names that betray a family that this release cannot emit yet.
 _FAMILIES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (
-        "EdgeFace (EdgeNeXt)",
-        re.compile(r"(^|\.)stages\.\d+\.blocks\.\d+\.(gamma|xca|conv_dw|pos_embd)"),
-    ),
-    ("IResNet", re.compile(r"(^|\.)layer[1-4]\.\d+\.prelu\.weight$")),
-    ("IR-SE / IR (InsightFace_Pytorch)", re.compile(r"(^|\.)body\.\d+\.res_layer\.\d+")),
-    ("Inception-ResNet-v1", re.compile(r"(^|\.)repeat_[123]\.\d+\.branch[01]")),
     ("GhostNet", re.compile(r"(^|\.)ghost\d?\.(primary_conv|cheap_operation)")),
     ("ResNet (torchvision)", re.compile(r"(^|\.)layer[1-4]\.\d+\.(conv[123]|downsample)")),
 )
@@ -60,7 +61,8 @@ class Recognition:
     """A network, the layout that fitted, and why.
 
     ``prefix`` was stripped from every key; ``wrappers`` are the parts of it that are containers
-    of a training program rather than names of modules.
+    of a training program rather than names of modules. ``assumed`` tells that nothing in the file
+    says how crops are prepared, so that the network's preprocessing is a guess.
     """
 
     layout: Layout
@@ -69,6 +71,7 @@ class Recognition:
     wrappers: tuple[str, ...]
     reasons: tuple[str, ...]
     dropped: tuple[Dropped, ...]
+    assumed: bool = False
 
 
 def recognise(
@@ -79,6 +82,7 @@ def recognise(
     Raises:
         ArchitectureError: None of ``layouts`` fits, or one fits by name but not by shape.
     """
+    tensors = with_unpacked_names(tensors)
     for layout in layouts:
         prefixes = _prefixes(tensors, layout)
         if prefixes:
@@ -86,52 +90,78 @@ def recognise(
     raise ArchitectureError(describe_unknown(tensors, layouts=layouts))
 
 
+def with_unpacked_names(tensors: Mapping[str, FloatArray]) -> Mapping[str, FloatArray]:
+    """Return ``tensors`` with weight and bias of torch's dynamically quantised matrices so named.
+
+    torch packs both into ``NAME._packed_params._packed_params``.
+    """
+    ends = {f"{_PACKED}.0": ".weight", f"{_PACKED}.1": ".bias"}
+    renamed = {}
+    for name, array in tensors.items():
+        end = next((end for end in ends if name.endswith(end)), "")
+        renamed[name.removesuffix(end) + ends[end] if end else name] = array
+    return renamed
+
+
 def _prefixes(tensors: Mapping[str, FloatArray], layout: Layout) -> list[str]:
-    """Return every prefix under which all keys of ``layout`` are there, shortest first."""
+    """Return every prefix under which all keys of ``layout`` are there, averaged ones first."""
     wanted = len(set(layout.tensor_names()))
-    counts = _keys_under(tensors, layout)
+    counts = keys_under(tensors, layout)
     complete = [prefix for prefix, count in counts.items() if count == wanted]
-    return sorted(complete, key=lambda prefix: (len(prefix), prefix))
-
-
-def _keys_under(tensors: Mapping[str, FloatArray], layout: Layout) -> Counter[str]:
-    """Return how many keys of ``layout`` are there by prefix; one ends at a dot or is empty."""
-    keys = frozenset(layout.tensor_names())
-    counts: Counter[str] = Counter()
-    for name in tensors:
-        starts = [0, *(k + 1 for k, letter in enumerate(name) if letter == ".")]
-        counts.update(name[:start] for start in starts if name[start:] in keys)
-    return counts
+    return sorted(complete, key=preference)
 
 
 def _recognition(
     tensors: Mapping[str, FloatArray], layout: Layout, prefixes: list[str]
 ) -> Recognition:
     prefix, keys = prefixes[0], layout.tensor_names()
+    _require_nothing_left_over(tensors, layout, prefix)
     network = layout.build({key: tensors[prefix + key] for key in keys})
     reasons = [
         f"all {len(keys)} tensors of layout {layout.name} are there, and their shapes fit together",
-        f"the global kernel means crops of {network.crop_size.height_px}x"
+        f"the shapes mean crops of {network.crop_size.height_px}x"
         f"{network.crop_size.width_px} (height x width)",
         f"the last layer has {network.embedding_size} outputs",
     ]
-    if len(prefixes) > 1:
-        others = ", ".join(repr(other) for other in prefixes[1:])
-        reasons.append(f"the same network also stands under {others}; {prefix!r} was taken")
+    reasons += said_of_copies(prefixes)
     used = {prefix + key for key in keys}
     wrappers = tuple(part for part in prefix.rstrip(".").split(".") if part in _WRAPPERS)
     rest = [name for name in tensors if name not in used]
-    dropped = _classify(rest, tensors, network.embedding_size)
+    dropped = _classify(rest, tensors, network.embedding_size, prefixes)
     return Recognition(layout, network, prefix, wrappers, tuple(reasons), dropped)
 
 
+def _require_nothing_left_over(
+    tensors: Mapping[str, FloatArray], layout: Layout, prefix: str
+) -> None:
+    """Refuse weights of the backbone's own modules that the layout would leave out of it."""
+    more = left_over(tensors, layout.tensor_names(), prefix)
+    if more:
+        raise ArchitectureError(
+            f"all tensors of layout {layout.name} are there, but its modules have {len(more)} that "
+            f"it does not know, first {more[0]} {tensors[more[0]].shape}: it is another network, "
+            "and leaving them out would change what it computes"
+        )
+
+
 def _classify(
-    names: list[str], tensors: Mapping[str, FloatArray], embedding_size: int
+    names: list[str],
+    tensors: Mapping[str, FloatArray],
+    embedding_size: int,
+    prefixes: list[str],
 ) -> tuple[Dropped, ...]:
+    kinds = {name: _kind(name, tensors[name], embedding_size) for name in names}
+    kinds |= {name: _QUANTISED for name in names if _is_of_quantiser(name, tensors)}
     groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(_kind(name, tensors[name], embedding_size), []).append(name)
+    for name, kind in kinds_beside(kinds, tensors, prefixes).items():
+        groups.setdefault(kind, []).append(name)
     return tuple(Dropped(kind, tuple(members)) for kind, members in sorted(groups.items()))
+
+
+def _is_of_quantiser(name: str, tensors: Mapping[str, FloatArray]) -> bool:
+    """Return whether ``name`` is the scale or the zero point of a quantised layer's output."""
+    found = _QUANTISER.search(name)
+    return found is not None and f"{name[: found.start()]}.weight" in tensors
 
 
 def _kind(name: str, array: FloatArray, embedding_size: int) -> str:
@@ -142,8 +172,8 @@ def _kind(name: str, array: FloatArray, embedding_size: int) -> str:
     if _CENTRES.search(name):
         return "class centres"
     if array.ndim == 2 and embedding_size in array.shape:
-        return "classification head"
-    return "other tensors"
+        return HEAD
+    return OTHER
 
 
 def describe_unknown(
@@ -170,7 +200,7 @@ def describe_unknown(
             "This maps an embedding to another; it is not a backbone that reads pictures"
         )
     said = _no_rgb_input([array.shape for array in convolutions]) or "no known layout fits"
-    return f"{said} ({_nearest(tensors, layouts)})"
+    return f"{said} ({nearest(tensors, layouts)})"
 
 
 def _no_rgb_input(shapes: list[tuple[int, ...]]) -> str:
@@ -191,26 +221,3 @@ def _no_rgb_input(shapes: list[tuple[int, ...]]) -> str:
         f"({len(single)} depthwise, the others {least} channels or more): either the first "
         "convolution is missing or this is no RGB face backbone"
     )
-
-
-def _nearest(tensors: Mapping[str, FloatArray], layouts: tuple[Layout, ...]) -> str:
-    """Return which layout shares most keys under one prefix, and which of them is missing first."""
-    if not layouts:
-        return "no layout is known"
-    found = [
-        max(_keys_under(tensors, each).items(), key=_count, default=("", 0)) for each in layouts
-    ]
-    shares = [
-        count / len(each.tensor_names()) for (_, count), each in zip(found, layouts, strict=True)
-    ]
-    best = int(np.argmax(shares))
-    prefix, keys = found[best][0], layouts[best].tensor_names()
-    missing = [key for key in keys if prefix + key not in tensors]
-    return (
-        f"nearest: {layouts[best].name}, {shares[best]:.0%} of its key names; "
-        f"{len(missing)} missing, first {missing[0] if missing else 'none'}"
-    )
-
-
-def _count(entry: tuple[str, int]) -> int:
-    return entry[1]

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from edgeface.errors import CheckpointError, CheckpointFormatError, UnsafeCheckpointError
 from edgeface_export.checkpoints.budget import Budget
+from edgeface_export.checkpoints.caffe import read_caffe
 from edgeface_export.checkpoints.contents import Contents
 from edgeface_export.checkpoints.legacy import read_legacy
 from edgeface_export.checkpoints.onnx_initialisers import read_onnx
@@ -26,6 +27,7 @@ _READERS: dict[Container, tuple[CheckpointFormat, Callable[[bytes, Contents], No
     Container.ZIP: (CheckpointFormat.ZIP_PICKLE, read_zip),
     Container.SAFETENSORS: (CheckpointFormat.SAFETENSORS, read_safetensors),
     Container.ONNX: (CheckpointFormat.ONNX, read_onnx),
+    Container.CAFFE: (CheckpointFormat.CAFFE, read_caffe),
 }
 
 
@@ -38,7 +40,7 @@ def read_checkpoint(
 
     Args:
         path: A torch checkpoint (legacy stream or zip, state dict or whole module), TorchScript,
-            safetensors or ONNX; the ending of the name does not matter.
+            safetensors, ONNX or Caffe weights; the ending of the name does not matter.
         limits: What the file may cost.
 
     Raises:

@@ -26,6 +26,7 @@ class Container(Enum):
     ZIP = auto()
     SAFETENSORS = auto()
     ONNX = auto()
+    CAFFE = auto()
 
 
 _KERAS = "convert it to ONNX, for example with tf2onnx"
@@ -66,7 +67,7 @@ _TEXTS: tuple[tuple[str, str], ...] = (
     (r"<\?xml|<net|<error", "an XML document, not a checkpoint"),
     (
         r"(name|input|layers?|input_dim|state)\s*[:{]",
-        "a Caffe network description (.prototxt); convert network and weights to ONNX",
+        "a Caffe network description (.prototxt); give the .caffemodel beside it",
     ),
     (r"[{\[]", "a JSON document, not a checkpoint"),
 )
@@ -97,10 +98,12 @@ def recognise(content: bytes, limits: ReadLimits) -> Container:
     if message_kind(content) is MessageKind.ONNX:
         return Container.ONNX
     _refuse_text(content, limits)
+    if message_kind(content) is MessageKind.CAFFE:
+        return Container.CAFFE
     _refuse_messages(content)
     raise CheckpointFormatError(
         f"is of an unknown format (it begins with {content[:8].hex(' ')}); wanted a torch "
-        "checkpoint, safetensors or ONNX"
+        "checkpoint, safetensors, ONNX or Caffe weights"
     )
 
 
@@ -182,10 +185,5 @@ def _refuse_text_pickle(content: bytes, limits: ReadLimits) -> None:
 
 
 def _refuse_messages(content: bytes) -> None:
-    kind = message_kind(content)
-    if kind is MessageKind.CAFFE:
-        raise UnsupportedCheckpointError(
-            "is a Caffe model (.caffemodel); convert it together with its .prototxt to ONNX"
-        )
-    if kind is MessageKind.TENSORFLOW:
+    if message_kind(content) is MessageKind.TENSORFLOW:
         raise UnsupportedCheckpointError(f"is a TensorFlow graph; {_KERAS}")

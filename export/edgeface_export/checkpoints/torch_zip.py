@@ -81,8 +81,8 @@ def _refuse_other(names: list[str]) -> None:
             continue
         if kind == "torch.export":
             raise UnsupportedCheckpointError(
-                "is a torch.export archive (.pt2), which only torch can read; "
-                "install it with: pip install 'edgeface[torch]'"
+                "is a torch.export archive, which only torch can read: name it .pt2 and allow it "
+                "with --trust-code; pip install 'edgeface[torch]'"
             )
         raise UnsupportedCheckpointError(f"is {kind}")
 

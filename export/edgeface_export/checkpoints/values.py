@@ -26,6 +26,8 @@ class CheckpointFormat(str, Enum):
     TORCHSCRIPT = "torchscript"
     SAFETENSORS = "safetensors"
     ONNX = "onnx"
+    CAFFE = "caffe"
+    EXPORTED_PROGRAM = "torch.export program"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,8 +33,12 @@ from edgeface_export.architectures.network import (
     PRelu,
     Preprocessing,
     Relu,
+    Shape,
     Sigmoid,
+    sources,
 )
+from edgeface_export.architectures.operations import Concat, Sum
+from edgeface_export.graph.emit_operations import write_operation
 
 __all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "SCORES_NAME", "emit", "fold"]
 
@@ -57,7 +61,7 @@ def fold(layers: Sequence[Layer]) -> tuple[Layer, ...]:
     by_name = {layer.name: layer for layer in layers}
     readers: dict[str, int] = {}
     for layer in layers:
-        for source in _sources(layer):
+        for source in sources(layer):
             readers[source] = readers.get(source, 0) + 1
     renamed: dict[str, str] = {}
     folded: dict[str, Layer] = {}
@@ -81,27 +85,16 @@ def _folded(original: Conv | Linear, current: Layer, norm: BatchNorm) -> Layer:
     weight = (original.weight.astype(np.float64) * scale.reshape(shape)).astype(np.float32)
     bias = 0.0 if original.bias is None else original.bias.astype(np.float64)
     new_bias = (bias * scale + shift).astype(np.float32)
-    if isinstance(original, Linear):
-        return Linear(original.name, current.input, weight, new_bias)
-    return Conv(
-        original.name,
-        current.input,
-        weight,
-        new_bias,
-        original.stride,
-        original.padding,
-        original.groups,
-    )
-
-
-def _sources(layer: Layer) -> tuple[str, ...]:
-    return (layer.input, layer.skip) if isinstance(layer, Add | Gate) else (layer.input,)
+    return replace(original, input=current.input, weight=weight, bias=new_bias)
 
 
 def _renamed(layer: Layer, renamed: dict[str, str]) -> Layer:
     source = renamed.get(layer.input, layer.input)
     if isinstance(layer, Add | Gate):
         return replace(layer, input=source, skip=renamed.get(layer.skip, layer.skip))
+    if isinstance(layer, Concat | Sum):
+        others = tuple(renamed.get(name, name) for name in layer.others)
+        return replace(layer, input=source, others=others)
     return replace(layer, input=source)
 
 
@@ -114,7 +107,7 @@ def emit(network: Network, *, name: str, layers: Sequence[Layer] | None = None) 
     graph.preprocessing(network.preprocessing)
     layers = fold(network.layers) if layers is None else layers
     for layer in layers:
-        graph.layer(layer)
+        graph.layer(layer, network.shapes[layer.input])
     rows_name = graph.head(network.output, layers[-1].name)
     size = network.crop_size
     crops = helper.make_tensor_value_info(
@@ -161,21 +154,28 @@ class _Graph:
         # the picture, in `layer`, so the graph does no work for it.
         self._swap_first = spec.colour_order == "BGR"
 
-    def layer(self, layer: Layer) -> None:
+    def integers(self, name: str, values: Sequence[int]) -> str:
+        self.initializers.append(numpy_helper.from_array(np.array(values, np.int64), name))
+        return name
+
+    def layer(self, layer: Layer, shape: Shape) -> None:
         match layer:
             case Conv():
                 self._conv(layer)
             case Linear():
                 self._linear(layer)
             case PRelu():
-                slope = self.constant(f"{layer.name}.slope", layer.slope.reshape(-1, 1, 1))
+                form = (-1,) + (1,) * (len(shape) - 1)
+                slope = self.constant(f"{layer.name}.slope", layer.slope.reshape(form))
                 self.node("PRelu", [layer.input, slope], layer.name)
             case Relu():
                 self._relu(layer)
             case BatchNorm():
                 raise ArchitectureError(f"{layer.name}: BatchNorm was not folded")
-            case _:
+            case Add() | Flatten() | GlobalAveragePool() | Sigmoid() | Gate():
                 self._untrained(layer)
+            case _:
+                write_operation(self, layer, shape)
 
     def _untrained(self, layer: Add | Flatten | GlobalAveragePool | Sigmoid | Gate) -> None:
         match layer:
@@ -214,7 +214,7 @@ class _Graph:
             layer.name,
             kernel_shape=list(layer.weight.shape[2:]),
             strides=[layer.stride] * 2,
-            pads=[layer.padding] * 4,
+            pads=[*layer.pads, *layer.pads],
             group=layer.groups,
         )
 

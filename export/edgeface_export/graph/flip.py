@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeface_export.architectures.network import (
-    Add,
     BatchNorm,
     Conv,
     Flatten,
@@ -26,6 +25,7 @@ from edgeface_export.architectures.network import (
     Linear,
     Network,
     PRelu,
+    sources,
 )
 
 __all__ = ["flip", "flip_network", "readers_of"]
@@ -57,7 +57,7 @@ def readers_of(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
     """Return the layers that read each tensor, by the tensor's name."""
     readers: dict[str, list[Layer]] = {}
     for layer in layers:
-        for source in (layer.input, layer.skip) if isinstance(layer, Add) else (layer.input,):
+        for source in sources(layer):
             readers.setdefault(source, []).append(layer)
     return readers
 

@@ -26,6 +26,7 @@ from edgeface_export.architectures.network import (
     Relu,
     Sigmoid,
 )
+from edgeface_export.graph.reference_operations import operation_forward
 
 __all__ = ["reference_embeddings"]
 
@@ -68,12 +69,14 @@ def _forward(layer: Layer, at: dict[str, _Array]) -> _Array:
             centred = (x - layer.mean.reshape(shape)) / deviation.reshape(shape)
             return centred * layer.gamma.reshape(shape) + layer.beta.reshape(shape)
         case PRelu():
-            slope = layer.slope.astype(np.float64).reshape(-1, 1, 1)
+            slope = layer.slope.astype(np.float64).reshape(-1, *(1,) * (x.ndim - 1))
             return np.where(x > 0, x, x * slope)
         case Relu():
             return np.clip(x, 0.0, layer.ceiling)
-        case _:
+        case Add() | Flatten() | GlobalAveragePool() | Sigmoid() | Gate():
             return _untrained(layer, x, at)
+        case _:
+            return operation_forward(layer, x, at)
 
 
 def _untrained(
@@ -96,7 +99,8 @@ def _untrained(
 def _convolve(x: _Array, layer: Conv) -> _Array:
     """Return the convolution as a sum over kernel positions of shifted products."""
     weight = layer.weight.astype(np.float64)
-    padded = np.pad(x, ((0, 0), (layer.padding,) * 2, (layer.padding,) * 2))
+    rows_of_zeros, columns_of_zeros = layer.pads
+    padded = np.pad(x, ((0, 0), (rows_of_zeros,) * 2, (columns_of_zeros,) * 2))
     out, rows, columns = layer.output_shape(x.shape)
     per_group = weight.shape[1]
     y = np.zeros((out, rows, columns))

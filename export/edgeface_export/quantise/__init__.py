@@ -25,6 +25,14 @@ from edgeface_export.quantise.lint import lint
 from edgeface_export.quantise.noise import Coding, SymmetricCoding, UnsignedCoding, middles
 from edgeface_export.quantise.offsets import offset, one_sided
 from edgeface_export.quantise.options import QuantiseOptions
+from edgeface_export.quantise.partial import (
+    behind_gelu,
+    fitted_layers,
+    float_kinds,
+    measured,
+    no_crops,
+    ranges_of,
+)
 from edgeface_export.quantise.placement import Placement, place
 from edgeface_export.quantise.qdq import insert_qdq
 from edgeface_export.quantise.ranges import TensorRange, choose_range, require_method
@@ -87,7 +95,9 @@ def quantise(
         GateFailedError: The graph made breaks a placement rule (an error of ours, never shipped).
     """
     require_method(options.method, options.percentile)
-    if crops is None:
+    if float_kinds(network.layers):
+        made = _partly(network, crops, activations, options, name, progress)
+    elif crops is None:
         made = _data_free(network, options, name)
     else:
         activations = activations or Activations.measure(network, crops, progress=progress)
@@ -99,7 +109,7 @@ def quantise(
 
 
 def _place(network: Network, model: onnx.ModelProto, options: QuantiseOptions) -> Placement:
-    head = head_layers(network, options.float_share)
+    head = head_layers(network, options.float_share) | behind_gelu(network.layers)
     return place(model, keep_float=options.keep_float, reasons=head)
 
 
@@ -109,6 +119,26 @@ def _data_free(network: Network, options: QuantiseOptions, name: str) -> Quantis
     ranges = data_free_ranges(network, placement.tensors, deviations=options.deviations)
     quantised = insert_qdq(model, placement, ranges)
     return Quantised(quantised, placement, ranges, True, fold(network.layers), model)
+
+
+def _partly(
+    network: Network,
+    crops: ImageArray | None,
+    activations: Activations | None,
+    options: QuantiseOptions,
+    name: str,
+    progress: Progress,
+) -> Quantised:
+    if crops is None:
+        raise no_crops(network)
+    model = emit(network, name=name)
+    placement = _place(network, model, options)
+    activations = activations or measured(network, crops, placement, progress)
+    ranges = ranges_of(activations.measured, placement, options)
+    quantised = insert_qdq(model, placement, ranges)
+    layers = activations.layers
+    _fit(quantised, model, fitted_layers(layers), placement, some_crops(crops), progress)
+    return Quantised(quantised, placement, ranges, False, layers, model, activations)
 
 
 def _on_crops(

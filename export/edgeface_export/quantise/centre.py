@@ -90,7 +90,7 @@ def _takes_a_shift(reader: Layer, readers: Mapping[str, list[Layer]]) -> bool:
     if isinstance(reader, Flatten):
         behind = readers.get(reader.name, [])
         return bool(behind) and all(isinstance(layer, Linear) for layer in behind)
-    return isinstance(reader, Linear) or (isinstance(reader, Conv) and reader.padding == 0)
+    return isinstance(reader, Linear) or (isinstance(reader, Conv) and not any(reader.pads))
 
 
 def _weighted(readers: Mapping[str, list[Layer]], name: str) -> list[str]:

@@ -248,7 +248,7 @@ def _folded_input(
     first = readers[0] if len(readers) == 1 else None
     if not isinstance(first, Conv) or first.groups != 1:
         return None, None
-    if first.padding and np.abs(mean - zero).max() > _MAX_PADDING_LEVELS:
+    if any(first.pads) and np.abs(mean - zero).max() > _MAX_PADDING_LEVELS:
         return None, None
     scale = np.asarray(spec.scale, np.float64)
     weight = first.weight.astype(np.float64) / scale.reshape(1, 3, 1, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from edgeface.errors import ArchitectureError
 from edgeface.types import ImageArray
 from edgeface_export.architectures.network import Conv, Layer, Linear, Network, PRelu
 from edgeface_export.graph.emit import emit, fold
@@ -23,6 +24,7 @@ from edgeface_export.quantise.head import head_layers
 from edgeface_export.quantise.integer import IntegerModel, integer_graph, integer_tensors
 from edgeface_export.quantise.noise import UnsignedCoding
 from edgeface_export.quantise.options import QuantiseOptions
+from edgeface_export.quantise.partial import float_kinds
 from edgeface_export.quantise.ranges import TensorRange, choose_range, require_method
 from edgeface_export.quantise.spaces import gains_of, spaces_of
 from edgeface_export.quantise.statistics import ChannelStatistics
@@ -51,6 +53,9 @@ def quantise_integer(
         ActivationSetError: The crops are none, or do not show what ranges could be told from.
     """
     require_method(options.method, options.percentile)
+    kinds = float_kinds(network.layers)
+    if kinds:
+        raise ArchitectureError(f"no integer form: {', '.join(kinds)} are computed in float")
     tail = frozenset(head_layers(network, options.float_share))
     if crops is None:
         flipped = flip_network(network)

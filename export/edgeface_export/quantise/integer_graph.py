@@ -129,7 +129,7 @@ class IntegerGraph:
             channels_last=1,
             kernel_shape=list(layer.weight.shape[2:]),
             strides=[layer.stride] * 2,
-            pads=[layer.padding] * 4,
+            pads=[*layer.pads, *layer.pads],
             group=layer.groups,
         )
 

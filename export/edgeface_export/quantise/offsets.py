@@ -111,7 +111,7 @@ def _movable(
 ) -> bool:
     maker, read = by_name.get(layer.input), readers.get(layer.name, [])
     alone = isinstance(maker, Conv) and len(readers[layer.input]) == 1
-    return alone and bool(read) and all(isinstance(x, Conv) and not x.padding for x in read)
+    return alone and bool(read) and all(isinstance(x, Conv) and not any(x.pads) for x in read)
 
 
 def _lower(

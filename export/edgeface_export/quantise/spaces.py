@@ -25,6 +25,7 @@ from edgeface_export.architectures.network import (
     Linear,
     PRelu,
     Relu,
+    sources,
 )
 
 __all__ = ["Space", "gains_of", "scaled", "spaces_of"]
@@ -122,7 +123,7 @@ def gains_of(
             gain = gain * (1 - below + below * slope**2)
         elif isinstance(layer, Flatten):
             gain = gain.reshape(len(gains[layer.input]), -1).sum(axis=1)
-        for source in (layer.input, layer.skip) if isinstance(layer, Add) else (layer.input,):
+        for source in sources(layer) if isinstance(layer, Add) else (layer.input,):
             gains[source] = gains[source] + gain
     return {name: np.where(gain > 0, gain, _LEAST_GAIN) for name, gain in gains.items()}
 

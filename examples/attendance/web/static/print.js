@@ -1,0 +1,7 @@
+// Printing needs a script: the button is there only with one.
+"use strict";
+
+for (const button of document.querySelectorAll("[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => window.print());
+}

@@ -1,0 +1,1 @@
+"""A door that a face, a second factor and the press of a button open: see README.md."""

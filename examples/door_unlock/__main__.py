@@ -1,0 +1,216 @@
+"""``python -m examples.door_unlock``: a door from the command line. README.md has the whole way."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from edgeface import Recognizer, RecognizerOptions
+from edgeface.access import (
+    AccessController,
+    AccessKeys,
+    AccessPolicy,
+    LeaseVerifier,
+    recognizer_facts,
+)
+from edgeface.camera import SourceOptions, open_source
+from edgeface.default_model import DEFAULT_MODEL_NOTICE, default_bundle_path
+from edgeface.errors import EdgefaceError, InvalidInputError
+from edgeface.pipeline import PadOptions
+from edgeface.signatures import PublicKey
+from examples.door_unlock import setup_door
+from examples.door_unlock.app import DOOR_STREAM, Door
+from examples.door_unlock.gpio_lock import PinBolt
+from examples.door_unlock.locks import LeasedLock, Lock, SimulatedBolt
+from examples.door_unlock.mqtt import MqttOptions
+from examples.door_unlock.mqtt_lock import MqttLock
+from examples.door_unlock.panel import PanelServer
+from examples.door_unlock.watchdog import Watchdog
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m examples.door_unlock", description="A door that edgeface.access opens."
+    )
+    add = made.add_argument
+    add("--source", default="0", help="camera, stream or recording [0]")
+    add("--policy", type=Path, help="policy of the door (TOML)")
+    add("--state", type=Path, default=Path("door-state"), help="folder of the door [door-state]")
+    add("--model", type=Path, help="bundle to recognise with")
+    add("--gallery", type=Path, default=Path("people.db"), help="gallery [people.db]")
+    add("--pad", type=Path, action="append", default=[], help="PAD bundle; may be repeated")
+    add("--trusted-key", type=Path, action="append", default=[], help="who must sign bundles")
+    add("--threads", type=int, help="threads of the engine")
+    add("--lock", choices=("simulated", "gpio", "mqtt"), default="simulated")
+    add("--panel-port", type=int, default=8080, help="port of the panel on this machine [8080]")
+    add("--no-panel", action="store_true", help="terminal only")
+    add("--pin", type=int, default=17, help="BCM number of the relay's pin [17]")
+    add("--active-low", action="store_true", help="the relay opens on low")
+    add_mqtt_options(made)
+    once = made.add_argument_group("done once, instead of running")
+    once.add_argument("--init", action="store_true", help="make the keys of a new door")
+    once.add_argument("--set-pin", metavar="SUBJECT", help="ask for a PIN of an enrolled person")
+    once.add_argument("--add-totp", metavar="SUBJECT", help="make a secret for a phone")
+    once.add_argument("--export-lease-key", type=Path, metavar="FILE", help="for a far lock")
+    return made
+
+
+def add_mqtt_options(made: argparse.ArgumentParser) -> None:
+    """Add what both sides of a lock behind a broker need."""
+    group = made.add_argument_group("broker")
+    group.add_argument("--mqtt-host", default="localhost")
+    group.add_argument("--mqtt-port", type=int, default=8883)
+    group.add_argument("--mqtt-base", default="edgeface/door", help="topics begin with this")
+    group.add_argument("--mqtt-no-tls", action="store_true", help="for a broker on this machine")
+    group.add_argument("--mqtt-insecure", action="store_true", help="no TLS to another machine")
+    group.add_argument("--mqtt-ca", type=Path, help="certificate of the broker's authority")
+    group.add_argument("--mqtt-cert", type=Path, help="certificate of this client")
+    group.add_argument("--mqtt-key", type=Path, help="key of that certificate")
+    group.add_argument("--mqtt-user", default="")
+    group.add_argument("--mqtt-password-file", type=Path)
+
+
+def mqtt_options(given: argparse.Namespace) -> MqttOptions:
+    """Return the options of the broker."""
+    return MqttOptions(
+        host=given.mqtt_host,
+        port=given.mqtt_port,
+        tls=not (given.mqtt_no_tls or given.mqtt_insecure),
+        insecure=given.mqtt_insecure,
+        ca_file=given.mqtt_ca,
+        certificate=given.mqtt_cert,
+        key=given.mqtt_key,
+        username=given.mqtt_user,
+        password_file=given.mqtt_password_file,
+        base=given.mqtt_base,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    given = parser().parse_args(arguments)
+    try:
+        line = _once(given)
+        if line is None:
+            _run(given)
+        else:
+            print(line)
+    except EdgefaceError as exc:
+        sys.stderr.write(f"door: {exc}\n")
+        return exc.exit_code
+    except KeyboardInterrupt:
+        print("stopped; the door is locked")
+    return 0
+
+
+def _once(given: argparse.Namespace) -> str | None:
+    if given.init:
+        return setup_door.init(given.state, _policy(given))
+    if given.set_pin:
+        return setup_door.set_pin(given.state, given.set_pin)
+    if given.add_totp:
+        return setup_door.add_totp(given.state, given.add_totp)
+    if given.export_lease_key:
+        return setup_door.export_lease_key(given.state, given.export_lease_key)
+    return None
+
+
+def _policy(given: argparse.Namespace) -> AccessPolicy:
+    if given.policy is None:
+        raise InvalidInputError("a door needs its rules: give --policy FILE (policy.toml)")
+    return AccessPolicy.from_toml(given.policy)
+
+
+def _run(given: argparse.Namespace) -> None:
+    """Open everything, run the door, and lock whatever happens."""
+    policy = _policy(given)
+    with ExitStack() as stack:
+        keys = AccessKeys.open(given.state)
+        lock = _lock(given, policy, keys)
+        stack.callback(lock.close)
+        recognizer = stack.enter_context(_recognizer(given, policy))
+        controller = stack.enter_context(
+            AccessController.open(
+                policy,
+                given.state,
+                keys,
+                recognizer_facts(recognizer),
+            )
+        )
+        on_event = lock.publish if isinstance(lock, MqttLock) else None
+        door = Door(controller, lock, on_event=on_event)
+        _end_on_signals(door)
+        if not given.no_panel:
+            panel = PanelServer(door, port=given.panel_port)
+            stack.callback(panel.close)
+            print(f"panel: {panel.address}")
+        watchdog = Watchdog(lambda: door.is_running)
+        stack.callback(watchdog.stop)
+        # A recording is played as a camera would show it: times and dropped frames are real.
+        options = SourceOptions(real_time=True)
+        source = stack.enter_context(open_source(given.source, options=options))
+        watchdog.start()
+        _listen(door)
+        door.run(recognizer, source)
+
+
+def _recognizer(given: argparse.Namespace, policy: AccessPolicy) -> Recognizer:
+    if given.model is None:
+        sys.stderr.write(DEFAULT_MODEL_NOTICE + "\n")
+    trusted = tuple(PublicKey.read(path) for path in given.trusted_key)
+    options = RecognizerOptions(
+        threads=given.threads,
+        stream=DOOR_STREAM,
+        pad=PadOptions(bundles=tuple(given.pad)) if given.pad else None,
+        trusted_keys=trusted or None,
+        target_fpir=None if policy.demonstration else policy.max_fpir,
+    )
+    return Recognizer.open(given.model or default_bundle_path(), given.gallery, options=options)
+
+
+def _lock(given: argparse.Namespace, policy: AccessPolicy, keys: AccessKeys) -> Lock:
+    if given.lock == "mqtt":
+        return MqttLock(mqtt_options(given))
+    # Only a lock that is none opens for a demonstration.
+    simulated = given.lock == "simulated"
+    verifier = LeaseVerifier(policy.door, keys.lease, demonstration=simulated)
+    bolt = SimulatedBolt() if simulated else PinBolt(given.pin, active_low=given.active_low)
+    return LeasedLock(verifier, bolt)
+
+
+def _end_on_signals(door: Door) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
+        door.stop()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end)
+
+
+def _listen(door: Door) -> None:
+    """Take the button and codes from the terminal, where there is one."""
+    if not sys.stdin.isatty():
+        return
+    print("Enter: the button. Digits and Enter: a PIN or code. Ctrl-C: end.")
+    threading.Thread(target=_read_keys, args=(door,), name="keys", daemon=True).start()
+
+
+def _read_keys(door: Door) -> None:
+    for line in sys.stdin:
+        code = line.strip()
+        if not code:
+            door.press()
+            print("button pressed")
+            continue
+        answer = door.present(code)
+        print("code accepted" if answer.accepted else f"code refused: {answer.reason}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

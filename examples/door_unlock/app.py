@@ -1,0 +1,196 @@
+"""The loop of the door: frames to the controller, leases to the lock, the rest to a board."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from edgeface.access import (
+    AccessController,
+    AccessDecision,
+    AccessEvent,
+    AccessEventKind,
+    DoorStatus,
+    FactorAnswer,
+)
+from edgeface.camera import FrameSource, LiveSource
+from edgeface.detection.scanning import ScanOptions
+from edgeface.errors import EdgefaceError
+from edgeface.pipeline import ComparisonOptions, Recognizer, StreamOptions
+from edgeface.types import Frame
+from examples.door_unlock.locks import Lock
+
+__all__ = ["DOOR_STREAM", "BoardEntry", "Door", "Snapshot"]
+
+# A policy wants five of the newest seven compared frames over 0.4 s or more. At ten a second seven
+# span 0.6 s, whatever the camera gives; every frame of a fast one would span too little.
+_COMPARED_S = 0.1
+DOOR_STREAM = StreamOptions(
+    scan=ScanOptions(sweep_s=0.0, follow_s=0.0),
+    comparison=ComparisonOptions(
+        per_second=20.0,
+        urgent_s=_COMPARED_S,
+        retry_s=_COMPARED_S,
+        refresh_s=_COMPARED_S,
+        better=1.0,
+    ),
+)
+"""How a door looks at a stream: every frame whole, for people beside the first, ten comparisons."""
+
+# How long the loop waits for a frame before it looks at the camera's health again.
+_FRAME_TIMEOUT_S = 0.5
+# Without a turn of the loop for so long the door counts as hung.
+HUNG_S = 3.0
+_MAX_ENTRIES = 12
+# Kinds that must not show at the door: who forces somebody to open it looks at the panel too.
+_SILENT = frozenset({AccessEventKind.DURESS})
+
+
+@dataclass(frozen=True, slots=True)
+class BoardEntry:
+    """One line of what happened: when on the wall clock, what, and the conditions of it.
+
+    No name and no score. ``conditions`` are (what, got, wanted, satisfied) of a decision, empty
+    for other events.
+    """
+
+    time: str
+    what: str
+    is_alarm: bool = False
+    conditions: tuple[tuple[str, str, str, bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a panel may show now."""
+
+    status: DoorStatus
+    lock: str
+    is_open: bool
+    is_running: bool
+    conditions: tuple[tuple[str, str, str, bool], ...]
+    entries: tuple[BoardEntry, ...]
+
+
+class Door:
+    """One door: a controller, a recogniser and a lock. The panel may call it from other threads."""
+
+    def __init__(
+        self,
+        controller: AccessController,
+        lock: Lock,
+        *,
+        say: Callable[[str], object] = print,
+        clock: Callable[[], float] = time.monotonic,
+        on_event: Callable[[AccessEvent], object] | None = None,
+    ) -> None:
+        self.controller = controller
+        self._lock, self._say, self._clock, self._on_event = lock, say, clock, on_event
+        self._entries: deque[BoardEntry] = deque(maxlen=_MAX_ENTRIES)
+        self._decision: AccessDecision | None = None
+        self._turn_s = clock()
+        self._stop = threading.Event()
+
+    def run(self, recognizer: Recognizer, source: FrameSource) -> None:
+        """Work until the source ends, or :meth:`stop`; the door is locked when this returns.
+
+        Raises:
+            CameraError: The source failed for good.
+            BackendError: An engine failed.
+        """
+        try:
+            stream = recognizer.stream(source)
+            for frame in self._frames(source):
+                seen = () if frame is None else stream.process(frame).observations
+                health = source.health() if isinstance(source, LiveSource) else None
+                self.controller.observe(frame, seen, health)
+                self.turn()
+        finally:
+            self._lock.close()
+
+    def turn(self) -> None:
+        """Decide once, and open the lock where there is a lease for it."""
+        answer = self.controller.decide(self._lock.challenge)
+        self._decision = answer.decision
+        for event in self.controller.take_events():
+            self.note(event)
+        if answer.lease is not None:
+            self._open(answer.lease.token, answer.decision)
+        self._turn_s = self._clock()
+
+    def press(self) -> None:
+        """Take a press of the button."""
+        self.controller.press()
+
+    def present(self, code: str) -> FactorAnswer:
+        """Return whether ``code`` is a second factor of the person whom the camera sees."""
+        return self.controller.present_factor(code)
+
+    def stop(self) -> None:
+        """End :meth:`run` after the current frame, and lock at once."""
+        self._stop.set()
+        self._lock.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the loop has turned lately; a hung loop must not be called healthy."""
+        return not self._stop.is_set() and self._clock() - self._turn_s < HUNG_S
+
+    def snapshot(self) -> Snapshot:
+        """Return what a panel may show."""
+        decision = self._decision
+        return Snapshot(
+            status=self.controller.status(),
+            lock=self._lock.name,
+            is_open=self._lock.is_open,
+            is_running=self.is_running,
+            conditions=() if decision is None else _shown(decision),
+            entries=tuple(reversed(self._entries)),
+        )
+
+    def note(self, event: AccessEvent) -> None:
+        """Say an event on the terminal and keep it for the panel, without names."""
+        if self._on_event is not None:
+            self._on_event(event)
+        if event.kind in _SILENT:
+            return
+        detail = ", ".join(f"{name} {value}" for name, value in event.detail.items())
+        self._enter(f"{event.kind.value} {detail}".strip(), is_alarm=event.is_alarm)
+
+    def _frames(self, source: FrameSource) -> Iterator[Frame | None]:
+        """Yield frames, and None where a live source has none, so that its health is looked at."""
+        if not isinstance(source, LiveSource):
+            for frame in source:
+                if self._stop.is_set():
+                    return
+                yield frame
+            return
+        while not self._stop.is_set() and not source.is_closed:
+            yield source.read(timeout_s=_FRAME_TIMEOUT_S)
+
+    def _open(self, token: str, decision: AccessDecision) -> None:
+        try:
+            self._lock.unlock(token)
+        except EdgefaceError as exc:
+            # The lease is used up: the person has to ask again.
+            self._enter(f"the lock refused: {exc}", is_alarm=True)
+            return
+        self._enter("the door is open", conditions=_shown(decision))
+
+    def _enter(
+        self,
+        what: str,
+        *,
+        is_alarm: bool = False,
+        conditions: tuple[tuple[str, str, str, bool], ...] = (),
+    ) -> None:
+        entry = BoardEntry(time.strftime("%H:%M:%S"), what, is_alarm, conditions)
+        self._entries.append(entry)
+        self._say(f"{entry.time} {what}")
+
+
+def _shown(decision: AccessDecision) -> tuple[tuple[str, str, str, bool], ...]:
+    return tuple((one.what, one.got, one.wanted, one.satisfied) for one in decision.conditions)

@@ -1,0 +1,189 @@
+"""The panel of a door in a browser: for this machine alone, with nothing from anywhere else.
+
+It shows the state of the door and which conditions are met, has the button and a pad for codes.
+It shows no score, no name and no picture: whoever stands at the door must not learn how near a
+stranger comes, and not whom the door knows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from pathlib import Path
+from typing import Any
+
+from edgeface.errors import InvalidInputError, MissingDependencyError
+from examples.door_unlock.app import Door
+
+__all__ = ["PanelServer", "make_panel"]
+
+_PAGE = Path(__file__).parent / "panel"
+# Every request that changes something must carry it: other pages' forms cannot, and their scripts
+# would have to ask first (CORS), which is refused.
+_HEADER = "x-edgeface-panel"
+_HEADERS = {
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; form-action 'none'; "
+    "base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+_MAX_BODY = 256
+
+
+def make_panel(door: Door) -> Any:
+    """Return the web application of ``door``.
+
+    Raises:
+        MissingDependencyError: FastAPI is not installed.
+    """
+    try:
+        from fastapi import FastAPI, Request
+        from fastapi.responses import JSONResponse, Response
+        from fastapi.staticfiles import StaticFiles
+    except ImportError as exc:
+        raise MissingDependencyError("fastapi", extra="web") from exc
+
+    # No pages of documentation: they would load scripts from elsewhere.
+    panel = FastAPI(title="door", docs_url=None, redoc_url=None, openapi_url=None)
+
+    async def guard(request: Request, go_on: Any) -> Response:
+        problem = _problem(request)
+        if problem:
+            response: Response = JSONResponse({"error": problem}, status_code=403)
+        else:
+            response = await go_on(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    async def state() -> JSONResponse:
+        return JSONResponse(_state(door))
+
+    async def press() -> JSONResponse:
+        door.press()
+        return JSONResponse({"pressed": True})
+
+    async def factor(request: Request) -> JSONResponse:
+        code = await _code(request)
+        # In a thread: a PIN is stretched for a tenth of a second.
+        answer = await _in_thread(door.present, code)
+        return JSONResponse({"accepted": answer.accepted, "reason": answer.reason})
+
+    panel.middleware("http")(guard)
+    panel.get("/api/state")(state)
+    panel.post("/api/press")(press)
+    # FastAPI finds the request by its type, which a string would hide from it.
+    factor.__annotations__["request"] = Request
+    panel.post("/api/factor")(factor)
+    panel.mount("/", StaticFiles(directory=_PAGE, html=True))
+    return panel
+
+
+async def _in_thread(function: Any, *arguments: Any) -> Any:
+    from fastapi.concurrency import run_in_threadpool
+
+    return await run_in_threadpool(function, *arguments)
+
+
+async def _code(request: Any) -> str:
+    """Return the code in the body, at most 12 characters; an empty one where there is none."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY:
+            return ""
+    text = body.decode("ascii", "replace").strip()
+    return text if len(text) <= 12 and text.isdecimal() else ""
+
+
+def _problem(request: Any) -> str:
+    """Return why a request is refused: from elsewhere, or made by another page."""
+    host = request.headers.get("host", "")
+    # A name that an attacker's DNS points here would make their page this one's origin.
+    if not _is_loopback(host.rsplit(":", 1)[0] if not host.endswith("]") else host):
+        return "only for this machine"
+    if request.method not in ("GET", "HEAD") and request.headers.get(_HEADER) != "1":
+        return "not from the panel"
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _state(door: Door) -> dict[str, Any]:
+    now = door.snapshot()
+    status = now.status
+    return {
+        "door": status.door,
+        "lock": now.lock,
+        "open": now.is_open,
+        "running": now.is_running,
+        "camera": status.is_camera_usable,
+        "fault": status.fault,
+        "wait_s": round(status.wait_s, 1),
+        "face_off": status.is_face_off,
+        "clock_doubt": status.clock_doubt,
+        "demonstration": status.is_demonstration,
+        "conditions": [_condition(entry) for entry in now.conditions],
+        "entries": [
+            {
+                "time": entry.time,
+                "what": entry.what,
+                "alarm": entry.is_alarm,
+                "conditions": [_condition(one) for one in entry.conditions],
+            }
+            for entry in now.entries
+        ],
+    }
+
+
+def _condition(entry: tuple[str, str, str, bool]) -> dict[str, Any]:
+    what, got, wanted, satisfied = entry
+    return {"what": what, "got": got, "wanted": wanted, "ok": satisfied}
+
+
+class PanelServer:
+    """Serves the panel in a thread of its own, to this machine alone."""
+
+    def __init__(self, door: Door, host: str = "127.0.0.1", port: int = 8080) -> None:
+        """Start; port 0 takes a free one.
+
+        Raises:
+            InvalidInputError: ``host`` is not this machine, or the port is taken.
+            MissingDependencyError: FastAPI or uvicorn is not installed.
+        """
+        if not _is_loopback(host):
+            raise InvalidInputError(
+                f"the panel has no passwords and is for this machine alone, got {host}; give a "
+                "loopback address, and put a screen at the door"
+            )
+        try:
+            import uvicorn
+        except ImportError as exc:
+            raise MissingDependencyError("uvicorn", extra="web") from exc
+        config = uvicorn.Config(
+            make_panel(door), host=host, port=port, log_level="warning", access_log=False
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, name="panel", daemon=True)
+        self._thread.start()
+        self.address = self._wait_until_started(host, port)
+
+    def _wait_until_started(self, host: str, port: int) -> str:
+        while not self._server.started:
+            self._thread.join(0.05)
+            if not self._thread.is_alive():
+                raise InvalidInputError(
+                    f"the panel cannot listen on {host}:{port}; choose another --panel-port"
+                )
+        sockets = [one for server in self._server.servers for one in server.sockets]
+        return f"http://{host}:{sockets[0].getsockname()[1]}/"
+
+    def close(self) -> None:
+        """Stop; may be called twice."""
+        self._server.should_exit = True
+        self._thread.join(5.0)

@@ -1,0 +1,76 @@
+"""Says which known layout a set of tensors comes nearest to, and what differs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from edgeface.types import FloatArray
+from edgeface_export.architectures.layout import Layout
+
+__all__ = ["keys_under", "left_over", "nearest"]
+
+# Lines of each kind of difference; with the first line and two that count the rest they are 8.
+_SHOWN = 2
+_NO_WEIGHT = re.compile(r"num_batches_tracked$|(^|\.)(scale|zero_point)$")
+
+
+def keys_under(tensors: Mapping[str, FloatArray], layout: Layout) -> Counter[str]:
+    """Return how many keys of ``layout`` are there by prefix; one ends at a dot or is empty."""
+    keys = frozenset(layout.tensor_names())
+    counts: Counter[str] = Counter()
+    for name in tensors:
+        starts = [0, *(k + 1 for k, letter in enumerate(name) if letter == ".")]
+        counts.update(name[:start] for start in starts if name[start:] in keys)
+    return counts
+
+
+def nearest(tensors: Mapping[str, FloatArray], layouts: Sequence[Layout]) -> str:
+    """Return which layout shares most keys under one prefix, and at most 8 lines of differences."""
+    if not layouts:
+        return "no layout is known"
+    found = []
+    for layout in layouts:
+        prefix, count = max(
+            keys_under(tensors, layout).items(), key=lambda entry: entry[1], default=("", 0)
+        )
+        # Of two layouts with as large a share the one that leaves fewer tensors over.
+        found.append((count / len(layout.tensor_names()), count, prefix, layout))
+    share, _, prefix, layout = max(found, key=lambda entry: entry[:2])
+    keys = layout.tensor_names()
+    missing = [key for key in keys if prefix + key not in tensors]
+    more = left_over(tensors, keys, prefix)
+    first = missing[0] if missing else "none"
+    head = (
+        f"nearest: {layout.name}, {share:.0%} of its key names; {len(missing)} missing, "
+        f"first {first}; {len(more)} in its modules that it has not"
+    )
+    if not share:
+        return head
+    unexpected = [f"{name} {tensors[name].shape}" for name in more]
+    return "\n".join([head, *_lines("missing", missing), *_lines("not in it", unexpected)])
+
+
+def _lines(kind: str, names: Sequence[str]) -> Iterator[str]:
+    for name in names[:_SHOWN]:
+        yield f"  {kind:<10}{name}"
+    if len(names) > _SHOWN:
+        yield f"  {kind:<10}… and {len(names) - _SHOWN} more"
+
+
+def left_over(tensors: Mapping[str, FloatArray], keys: Sequence[str], prefix: str) -> list[str]:
+    """Return the names of tensors under ``prefix`` that belong to modules of ``keys``, not to them.
+
+    The module is the first part of a key; what has no other part stands alone.
+    """
+    known = frozenset(keys)
+    modules = {key.partition(".")[0] for key in keys if "." in key}
+    return [
+        name
+        for name in tensors
+        if name.startswith(prefix)
+        and (key := name[len(prefix) :]) not in known
+        and key.partition(".")[0] in modules
+        and not _NO_WEIGHT.search(key)
+    ]

@@ -1,0 +1,113 @@
+"""INT8 for networks with attention, LayerNorm, GELU or branches: convolutions alone.
+
+What stands between the convolutions stays in float, and so does the balance of their channels:
+ranges are measured, weights and biases fitted, and nothing is moved from one layer to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import get_args
+
+import numpy as np
+
+from edgeface.errors import ActivationSetError
+from edgeface.types import ImageArray
+from edgeface_export.architectures.network import INPUT, Conv, Layer, Network
+from edgeface_export.architectures.operations import Gelu, Operation
+from edgeface_export.graph.emit import emit, fold
+from edgeface_export.progress import Progress
+from edgeface_export.quantise.activations import Activations
+from edgeface_export.quantise.ladder import MAX_FLOAT_SHARE
+from edgeface_export.quantise.options import QuantiseOptions
+from edgeface_export.quantise.placement import Placement
+from edgeface_export.quantise.ranges import TensorRange, choose_range
+from edgeface_export.quantise.statistics import ChannelStatistics, collect_statistics
+
+__all__ = [
+    "behind_gelu",
+    "fitted_layers",
+    "float_kinds",
+    "measured",
+    "most_float",
+    "no_crops",
+    "ranges_of",
+]
+
+_OPERATIONS = get_args(Operation)
+_MOST_FLOAT = 0.6
+
+
+def float_kinds(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Return the kinds of ``layers`` that INT8 leaves in float; none of a plain network."""
+    return tuple(sorted({type(x).__name__ for x in layers if isinstance(x, _OPERATIONS)}))
+
+
+def most_float(layers: Sequence[Layer]) -> float:
+    """Return the largest share of the multiply-adds that may be float beside INT8.
+
+    Of a network with such layers it is larger: what cannot be INT8 is more than a few layers.
+    """
+    return _MOST_FLOAT if float_kinds(layers) else MAX_FLOAT_SHARE
+
+
+def behind_gelu(layers: Sequence[Layer]) -> dict[str, str]:
+    """Return why each convolution that reads a GELU stays in float, by its name.
+
+    A few of its channels are so large that one INT8 step for all of them leaves little of the
+    others, and no factor can be moved through it (EdgeFace-XXS: cosine 0.983 to float with these
+    alone in INT8, 0.994 with all others).
+    """
+    gelus = {layer.name for layer in layers if isinstance(layer, Gelu)}
+    return {
+        layer.name: "reads a GELU, whose channels differ too much for one scale"
+        for layer in layers
+        if isinstance(layer, Conv) and layer.input in gelus
+    }
+
+
+def no_crops(network: Network) -> ActivationSetError:
+    """Return the error of a network with such layers and no crops to set its ranges."""
+    kinds = ", ".join(float_kinds(network.layers))
+    return ActivationSetError(
+        f"the network has layers ({kinds}) after which no BatchNorm tells ranges, and there are no "
+        "built-in faces for its crops; give an activation set"
+    )
+
+
+def measured(
+    network: Network, crops: ImageArray, placement: Placement, progress: Progress
+) -> Activations:
+    """Return the folded layers of ``network`` and the statistics of the tensors to quantise.
+
+    Raises:
+        ActivationSetError: There is no crop, or a tensor comes out NaN, infinite or all zero.
+    """
+    layers = fold(network.layers)
+    statistics = collect_statistics(
+        emit(network, name="activations", layers=layers),
+        placement.tensors,
+        crops,
+        progress=lambda batches: progress("measuring activations", batches),
+    )
+    return Activations(layers, statistics)
+
+
+def ranges_of(
+    statistics: Mapping[str, ChannelStatistics], placement: Placement, options: QuantiseOptions
+) -> dict[str, TensorRange]:
+    """Return the range of each tensor of ``placement``; the picture's has no slack."""
+    found = {}
+    for name in placement.tensors:
+        entry = statistics[name]
+        if name == INPUT:
+            found[name] = choose_range(entry, method="minmax")
+            continue
+        wide = entry.moved(np.zeros(1), np.full(1, options.slack))
+        found[name] = choose_range(wide, method=options.method, percentile=options.percentile)
+    return found
+
+
+def fitted_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the convolutions that can be fitted: with as many rows of padding as columns."""
+    return [layer for layer in layers if isinstance(layer, Conv) and len(set(layer.pads)) == 1]
