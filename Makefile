@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
 
-.PHONY: demo test test-slow check lint bench clean
+.PHONY: demo test test-slow check lint bench faults clean
 
 # $(VENV)/.demo and $(VENV)/.dev are stamps: dependencies are installed again only when pyproject.toml changes.
 $(VENV)/.demo: pyproject.toml
@@ -42,6 +42,10 @@ check: lint test
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest tests/benchmarks -m slow -s
+
+# The proofs that take minutes to hours: kills, power cuts, tampers, a million inputs.
+faults: $(VENV)/.dev
+	$(BIN)/pytest tests/faults -m slow -s
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
