@@ -63,6 +63,8 @@ class RejectionReason(str, Enum):
     UNNATURAL_COLOUR = "unnatural_colour"
     LOW_QUALITY = "low_quality"
     EMBEDDING_INVALID = "embedding_invalid"
+    NOT_LIKE_THE_OTHERS = "not_like_the_others"
+    """Of the images given for one person, it shows another, or is of no use."""
     NOT_COMPARED = "not_compared"
     """Its turn has not come yet."""
     PRESENTATION_ATTACK = "presentation_attack"

@@ -47,6 +47,7 @@ REASON_TEXT: Mapping[RejectionReason, str] = MappingProxyType(
         RejectionReason.UNNATURAL_COLOUR: "odd colours",
         RejectionReason.LOW_QUALITY: "poor picture",
         RejectionReason.EMBEDDING_INVALID: "no usable result",
+        RejectionReason.NOT_LIKE_THE_OTHERS: "not like the other pictures",
         RejectionReason.NOT_COMPARED: "...",
         RejectionReason.PRESENTATION_ATTACK: "not in person",
         RejectionReason.LIVENESS_UNDECIDED: "look here, move a little",

@@ -150,7 +150,7 @@ def seen(
     return Observation(
         FaceDetection(BoundingBox(left_px, 10.0, 20.0, 24.0), 0.9),
         result,
-        QualityReport({QualityMeasure.EYES_OPEN: 0.05}, 0.9, ()),
+        QualityReport({QualityMeasure.EYES_OPEN: 0.05}, (), 0.9),
         track_id=track_id,
         is_carried=is_carried,
         pad=pad,

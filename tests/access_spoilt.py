@@ -36,7 +36,19 @@ from tests.access_cases import (
     good_inputs,
 )
 
-__all__ = ["SPOILT", "Case", "Spoilt", "fuzz", "good_case", "random_case", "random_cases"]
+__all__ = [
+    "EDGES",
+    "MET_BY_NOTHING",
+    "NOTHING",
+    "SPOILT",
+    "Case",
+    "Spoilt",
+    "fuzz",
+    "good_case",
+    "lacking",
+    "random_case",
+    "random_cases",
+]
 
 Case: TypeAlias = "tuple[AccessPolicy, AccessState, AccessInputs]"
 
@@ -166,8 +178,10 @@ SPOILT = tuple(
             *(replace(f, captured_s=f.captured_s - 0.45) for f in good_frames()[:3]),
             *good_frames()[3:]))),
         ("unused", "one frame used before", _state(consumed_s=NOW_S - 0.65)),
+        ("unused", "the oldest used before", _state(consumed_s=good_frames()[0].captured_s)),
         ("unused", "used up to now", _state(consumed_s=NOW_S)),
         ("unused", "used up to a time that is none", _state(consumed_s=NAN)),
+        ("second factor", "a duress PIN of another", _factor(subject="Bob", is_duress=True)),
         ("one face", "a second person", _inputs(frames=_one(3, faces=2))),
         ("one face", "a second person now", _inputs(frames=_one(6, faces=2))),
         ("one face", "nobody for a moment", _inputs(frames=_one(3, faces=0))),
@@ -181,10 +195,14 @@ SPOILT = tuple(
         ("rival", "a rival as alike", _inputs(frames=_one(3, rival=0.8))),
         ("rival", "a rival more alike", _inputs(frames=_one(3, rival=0.95))),
         ("rival", "a rival within the margin", _inputs(frames=_one(3, rival=0.76))),
+        ("rival", "a rival at the margin", _policy(
+            _inputs(frames=_frames(score=0.75, rival=0.5)),
+            evidence=EvidenceRule(min_margin=0.25))),
         ("rival", "a rival that is no number", _inputs(frames=_one(3, rival=NAN))),
         ("eyes", "closed", _inputs(frames=_frames(eyes_open=0.0))),
         ("eyes", "not measured", _inputs(frames=_frames(eyes_open=None))),
         ("eyes", "no number", _inputs(frames=_frames(eyes_open=NAN))),
+        ("eyes", "infinitely open", _inputs(frames=_frames(eyes_open=INF))),
         ("presentation attack", "an attack now", _inputs(frames=_one(6, pad=ATTACK))),
         ("presentation attack", "an attack before", _inputs(frames=_one(0, pad=ATTACK))),
         ("presentation attack", "undecided now", _inputs(frames=_one(6, pad=UNDECIDED))),
@@ -214,6 +232,91 @@ SPOILT = tuple(
     )
 )  # fmt: skip
 """The permit's schedule is unmet without a permit, too; every other case lacks one thing alone."""
+
+
+def _edge(policy: AccessPolicy = POLICY, state: AccessState | None = None, **changes: Any) -> Case:
+    return policy, state or AccessState(), good_inputs(**changes)
+
+
+_LAST = good_frames()[6]
+EDGES: dict[str, Case] = {
+    "everything": good_case(),
+    "five of seven": _edge(frames=tuple(
+        replace(f, subject=None, score=0.2) if k in (1, 3) else f
+        for k, f in enumerate(good_frames()))),
+    "the threshold itself": _edge(frames=_frames(score=0.5)),
+    "a perfect score": _edge(frames=_frames(score=1.0)),
+    "a rival below the threshold": _edge(frames=_frames(score=0.51, rival=0.49)),
+    "no rival": _edge(frames=_frames(rival=None)),
+    "a rival that is accepted and further away": _edge(frames=_frames(score=0.8, rival=0.74)),
+    "one enrolled": _edge(model=replace(FACTS, gallery_size=1)),
+    "the gallery is full": _edge(model=replace(FACTS, gallery_size=100)),
+    "the model of the policy": _edge(replace(POLICY, model_id=FACTS.model_id)),
+    "the camera of the policy": _edge(replace(POLICY, camera=CAMERA.source)),
+    "a network camera that is trusted": _edge(
+        replace(POLICY, trusted_network=True), camera=replace(CAMERA, source="rtsp://cam/1")),
+    "a strict point": _edge(model=replace(FACTS, operating_point=replace(POINT, target_fpir=1e-6))),
+    "sixty frames a second": _edge(frames=tuple(
+        replace(_LAST, captured_s=NOW_S - 0.01 - (99 - k) / 60) for k in range(100))),
+    "two frames at one time": _edge(frames=(
+        replace(_LAST, captured_s=good_frames()[0].captured_s), *good_frames())),
+    "a frame of this moment": _edge(frames=_one(6, captured_s=NOW_S)),
+    "the least span": _edge(frames=_later(0.4 / 6)),
+    "the oldest that may count": _edge(frames=_later(0.49, newest_age_s=0.06)),
+    "the widest gap, just now": _edge(frames=_later(0.1, newest_age_s=0.5)),
+    "used up to just before": _edge(state=AccessState(consumed_s=NOW_S - 0.6501)),
+    "a grey picture": _edge(camera=replace(CAMERA, conditions=frozenset({FrameCondition.GREY}))),
+    "frames between that were not compared": _edge(frames=(
+        *good_frames()[:5],
+        replace(good_frames()[5], is_compared=False, subject=None, score=None, eyes_open=None),
+        *good_frames()[5:])),
+    "eyes just open, once": _edge(frames=tuple(
+        replace(f, eyes_open=0.01 if k == 2 else 0.0) for k, f in enumerate(good_frames()))),
+    "eyes not asked": _edge(
+        replace(POLICY, evidence=EvidenceRule(min_eyes_open=0.0)), frames=_frames(eyes_open=None)),
+    "undecided before": _edge(frames=_one(2, pad=UNDECIDED)),
+    "PAD not asked": _edge(
+        replace(POLICY, require_pad=False, risk_accepted_by="a test"), frames=_frames(pad=None)),
+    "another track was barred": _edge(state=AccessState(barred_tracks=frozenset({4}))),
+    "a schedule": _edge(subject="Bob"),
+    "the first minute": _edge(subject="Bob", wall=WallTime(NOON - timedelta(hours=5))),
+    "no clock, at any time": _edge(wall=None),
+    "a clock in doubt, at any time": _edge(wall=WallTime(NOON, "the clock was set")),
+    "an old code": _edge(factor=VerifiedFactor(
+        subject="Ada", kind=FactorKind.TOTP, at_s=NOW_S - 20.0)),
+    "a code of this moment": _edge(factor=VerifiedFactor(
+        subject="Ada", kind=FactorKind.TOTP, at_s=NOW_S)),
+    "a duress PIN": _edge(factor=VerifiedFactor(
+        subject="Ada", kind=FactorKind.PIN, at_s=NOW_S, is_duress=True)),
+    "a PIN where duress is denied": _edge(replace(POLICY, factors=FactorRule(duress="deny"))),
+    "no code asked": _edge(replace(
+        POLICY, factors=FactorRule(second_factor="none"), risk_accepted_by="a test"), factor=None),
+    "no button asked": _edge(replace(
+        POLICY, factors=FactorRule(intent=False), risk_accepted_by="a test"), intent_s=None),
+    "pressed long ago": _edge(intent_s=NOW_S - 10.0),
+    "pressed just now": _edge(intent_s=NOW_S),
+    "somebody else is inside": _edge(state=AccessState(inside=frozenset({"Bob"}))),
+    "inside, and nobody asks": _edge(
+        replace(POLICY, anti_passback="off"), AccessState(inside=frozenset({"Ada"}))),
+    "inside, and reported": _edge(
+        replace(POLICY, anti_passback="soft"), AccessState(inside=frozenset({"Ada"}))),
+    "a demonstration": _edge(
+        replace(POLICY, demonstration=True), camera=None,
+        model=replace(FACTS, is_demonstration=True, operating_point=replace(
+            POINT, provisional=True))),
+}  # fmt: skip
+"""Cases at the edge of what opens: every one opens."""
+
+
+NOTHING: Case = (POLICY, AccessState(), AccessInputs(now_s=NOW_S))
+MET_BY_NOTHING = frozenset(
+    {"no fault", "clock", "lock-out", "face allowed", "source", "anti-passback"}
+)
+
+
+def lacking(spoilt: Spoilt) -> set[str]:
+    """Return every condition that the case does not meet."""
+    return {"permit", "schedule"} if spoilt.lacks == "permit" else {spoilt.lacks}
 
 
 # ---------------------------------------------------------------------------- random ones

@@ -33,12 +33,12 @@ from edgeface.access.keys import AccessKeys
 from edgeface.backends.sealed_file import write_sealed
 from edgeface.errors import AuditError, InvalidInputError
 
-__all__ = ["AuditLog", "Detail"]
+__all__ = ["NO_ROOM", "AuditLog", "Detail"]
 
 Detail: TypeAlias = "Mapping[str, str | int | float | bool]"
 
-# Room on the disk is the one fault that goes away and leaves what was written before as it was.
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a full disk: the one fault that goes away and leaves what was written as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,7 @@ class AuditLog:
         if absent:
             log = cls(path, keys, START)
             log._seal(START)
+            sync_folder(path.parent)
             log.recovered = 0
             return log
         _require_private(path)
@@ -132,6 +133,12 @@ class AuditLog:
         except OSError as exc:
             self._undo(exc)
             raise AuditError(f"the audit log cannot be written: {exc.strerror}") from exc
+        try:
+            sync_folder(self._path.parent)
+        except OSError as exc:
+            # The new head is in its place, and nobody knows whether it stays there.
+            self._broken = f"the disk failed ({exc.strerror})"
+            raise AuditError(f"the audit log cannot be written: {exc.strerror}") from exc
         self._head, self._length = head, self._length + len(line)
         return head
 
@@ -176,11 +183,10 @@ class AuditLog:
     def _seal(self, head: AuditHead) -> None:
         path = self._path.with_name(self._path.name + HEAD_SUFFIX)
         write_sealed(path, {"count": head.count, "mac": head.mac}, b"", self._keys.audit_head)
-        sync_folder(path.parent)
 
     def _undo(self, error: OSError) -> None:
         """Bring the file back to what the head covers, or note that it is not known."""
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             self._broken = self._broken or f"the disk failed ({error.strerror})"
             return
         try:

@@ -23,6 +23,8 @@ __all__ = ["CHECKS", "Case", "Condition"]
 
 # A rate that was written by hand and one read from JSON must count as equal.
 _SAME_RATE = 1 + 1e-12
+# The window covers this much more than the least span, so that its oldest frames may be bad ones.
+_SPREAD = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,9 @@ Finding: TypeAlias = "tuple[str, str, bool]"
 class Case:
     """What is judged, with what all conditions need of it.
 
-    ``window`` are the newest compared frames, ``since`` all frames from the oldest of them on,
-    ``votes`` the compared frames that name ``subject`` with a score that is accepted.
+    ``window`` are the newest compared frames, as many as the policy wants or as cover its span;
+    ``since`` all frames from the oldest of them on; ``votes`` the frames of the window that name
+    ``subject`` with a score that is accepted.
     """
 
     policy: AccessPolicy
@@ -60,8 +63,7 @@ class Case:
     @classmethod
     def of(cls, policy: AccessPolicy, state: AccessState, inputs: AccessInputs) -> Case:
         """Return the case of these values."""
-        compared = [k for k, frame in enumerate(inputs.frames) if frame.is_compared]
-        chosen = compared[-policy.evidence.window :]
+        chosen = _newest(policy, inputs.frames)
         window = tuple(inputs.frames[k] for k in chosen)
         since = inputs.frames[chosen[0] :] if chosen else ()
         point = inputs.model.operating_point if inputs.model is not None else None
@@ -70,6 +72,23 @@ class Case:
         subject = max(counted, key=lambda name: counted[name]) if counted else None
         votes = tuple(frame for frame in named if frame.subject == subject)
         return cls(policy, state, inputs, window, since, subject, votes)
+
+
+def _newest(policy: AccessPolicy, frames: tuple[FrameEvidence, ...]) -> list[int]:
+    """Return the places of the newest compared frames, oldest first.
+
+    As many as the policy's window has, and more where frames come fast: seven frames of a camera
+    with 60 a second are over in a tenth of a second.
+    """
+    rule = policy.evidence
+    compared = [k for k, frame in enumerate(frames) if frame.is_compared]
+    start = max(0, len(compared) - rule.window)
+    while start > 0:
+        span_s = frames[compared[-1]].captured_s - frames[compared[start]].captured_s
+        if not span_s < _SPREAD * rule.min_span_s - 1e-6:
+            break
+        start -= 1
+    return compared[start:]
 
 
 def _is_accepted(frame: FrameEvidence, point: OperatingPoint | None) -> bool:
@@ -172,10 +191,11 @@ def _fresh(case: Case) -> Finding:
 
 def _frames(case: Case) -> Finding:
     rule = case.policy.evidence
+    needed = max(rule.frames, math.ceil(len(case.window) * rule.frames / rule.window))
     return (
         f"{len(case.votes)} of {len(case.window)}",
-        f"{rule.frames} of {rule.window} frames that name one subject",
-        len(case.votes) >= rule.frames,
+        f"{needed} of {max(rule.window, len(case.window))} frames that name one subject",
+        len(case.votes) >= needed,
     )
 
 

@@ -57,7 +57,7 @@ def judge(
     if unmet & {"recent", "continuous", "unused"} or not _is_full(case):
         return Verdict.PENDING
     if unmet & {"frames", "one subject"}:
-        return Verdict.NOT_RECOGNISED
+        return Verdict.ATTACK if _is_attack(case) else Verdict.NOT_RECOGNISED
     # Without a permit there is no schedule and no factor to speak of.
     waits_only_for_factor = unmet - _REFUSALS - {"second factor"}
     return Verdict.REFUSED if unmet & _REFUSALS and not waits_only_for_factor else Verdict.PENDING
@@ -70,13 +70,16 @@ def named_subject(policy: AccessPolicy, inputs: AccessInputs) -> str | None:
     if not case.votes or {frame.faces for frame in case.since} != {1}:
         return None
     age_s = inputs.now_s - case.votes[-1].captured_s
-    known = 0.0 <= age_s <= rule.max_window_s and len(case.votes) >= rule.frames
-    return case.subject if known else None
+    known = 0.0 <= age_s <= rule.max_window_s and 2 * len(case.votes) > len(case.window)
+    return case.subject if known and len(case.votes) >= rule.frames else None
 
 
 def _is_attack(case: Case) -> bool:
+    oldest_s = case.inputs.now_s - case.policy.evidence.max_window_s
     return any(
-        frame.pad is not None and frame.pad.outcome is PadOutcome.ATTACK
+        frame.pad is not None
+        and frame.pad.outcome is PadOutcome.ATTACK
+        and frame.captured_s >= oldest_s
         for frame in case.inputs.frames
     )
 

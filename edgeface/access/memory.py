@@ -156,8 +156,9 @@ class DoorMemory:
     @property
     def problem(self) -> str:
         """What keeps the door closed until it is put right or opened anew; empty if nothing."""
-        if self._log.broken:
-            return f"the audit log is not written any more: {self._log.broken}"
+        broken = self._file.broken or self._log.broken
+        if broken:
+            return f"state and log are not written any more: {broken}"
         return "" if self.is_saved else "what happened is not on the disk"
 
     def note(self, kind: str, detail: Detail) -> None:

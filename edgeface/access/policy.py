@@ -34,18 +34,21 @@ class EvidenceRule:
     """How much the camera must have shown of one person.
 
     ``frames`` of the newest ``window`` compared frames must name one subject, the first and the
-    last of them ``min_span_s`` apart. 5 of 7: at one false accept in a thousand frames, taken as
-    independent, five of seven have a probability of 2e-14; frames of one face are not independent,
-    so that the threshold alone must hold, and this guards against slips only. 0.4 s: longer than
-    any single disturbed exposure, shorter than people notice.
+    last of them ``min_span_s`` apart; where frames come faster, as large a share of more frames.
+    5 of 7: at one false accept in a thousand frames, taken as independent, five of seven have a
+    probability of 2e-14. Frames of one face are not independent: the threshold alone must hold,
+    and this guards against slips only. 0.4 s: longer than any single disturbed exposure, shorter
+    than people notice.
+
     ``max_age_s`` of the newest frame when the door is decided on: 0.5 s, a person who walks at
     1.4 m/s is still at the door; no two frames in a row may be further apart either.
     ``max_window_s`` is the age of the oldest frame that counts: 3 s.
+
     ``min_margin``: how far the score must be above that of any other accepted subject; the default
-    is that of the SDK's own decisions. ``min_eyes_open``: the eyes must be open by this much in one
-    of the frames at least, so that nobody opens a door asleep; 0.01 as in the SDK's gates, and 0
-    turns it off. ``ignore_faces_below``: a face whose area is below this share of the larger one's
-    is not counted as a second person; 0 counts every face.
+    is that of the SDK's own decisions. ``min_eyes_open``: the eyes must be open by this much in
+    one of the frames at least, so that nobody opens a door asleep; 0.01 as in the SDK's gates, and
+    0 turns it off. ``ignore_faces_below``: a face whose area is below this share of the larger
+    one's is not counted as a second person; 0 counts every face.
     """
 
     frames: int = 5

@@ -108,8 +108,8 @@ class FactorStore:
         self.path = folder / "factors.sealed"
         self._keys = keys
         self._cost = cost or ScryptCost()
-        self._nobody = self._stretched(secrets.token_hex(8))
         self.version, self._factors = self._read()
+        self._nobody = self._stretched(secrets.token_hex(8))
 
     def subjects(self) -> tuple[str, ...]:
         """Return who has a second factor, sorted."""
@@ -226,7 +226,6 @@ class FactorStore:
         place = ("access factors", self._keys.door_id)
         content = json.loads(unseal(self._keys.factors, sealed.payload, *place))
         self._cost = ScryptCost(*content["cost"])
-        self._nobody = self._stretched(secrets.token_hex(8))
         subjects = {name: _of_dict(entry) for name, entry in content["subjects"].items()}
         return int(content["version"]), subjects
 

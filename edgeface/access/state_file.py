@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edgeface.access.audit import sync_folder
+from edgeface.access.audit import NO_ROOM, sync_folder
 from edgeface.access.keys import AccessKeys
 from edgeface.access.lockout import Lockout
 from edgeface.backends.sealed_file import Refusal, read_sealed, write_sealed
@@ -42,10 +42,15 @@ class DoorState:
 
 
 class StateFile:
-    """The file of the state, ``state.sealed`` in the folder of a door."""
+    """The file of the state, ``state.sealed`` in the folder of a door.
+
+    ``broken`` says why nothing more is written: after an error of the disk other than a lack of
+    room nobody knows what it holds before the file is read again.
+    """
 
     def __init__(self, folder: Path, keys: AccessKeys) -> None:
         self.path = folder / "state.sealed"
+        self.broken = ""
         self._keys = keys
 
     def exists(self) -> bool:
@@ -89,10 +94,14 @@ class StateFile:
             "noted": counted.noted.isoformat() if counted.noted is not None else None,
         }
         payload = json.dumps(content, sort_keys=True, allow_nan=False).encode()
+        if self.broken:
+            raise AccessStateError(f"the state of the door is not written any more: {self.broken}")
         try:
             write_sealed(self.path, {"format": _FORMAT}, payload, self._keys.state)
             sync_folder(self.path.parent)
         except OSError as exc:
+            if exc.errno not in NO_ROOM:
+                self.broken = f"the disk failed ({exc.strerror})"
             raise AccessStateError(
                 f"the state of the door cannot be written: {exc.strerror}"
             ) from exc

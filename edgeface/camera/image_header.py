@@ -46,11 +46,15 @@ def image_size(content: bytes, *, where: str) -> Size:
 
 
 def _png_size(content: bytes) -> Size | None:
-    """Return the size in IHDR if every chunk up to IEND is whole and has its checksum."""
+    """Return the size in IHDR if every chunk up to IEND is whole and has its checksum.
+
+    One of them must hold pixels: a decoder that has seen none by then reads on behind IEND, and
+    allocates what a chunk there claims to have.
+    """
     if content[12:16] != b"IHDR":
         return None
     width, height = (int.from_bytes(content[i : i + 4], "big") for i in (16, 20))
-    position = len(_PNG_MAGIC)
+    position, has_pixels = len(_PNG_MAGIC), False
     while True:
         end = position + 12 + int.from_bytes(content[position : position + 4], "big")
         if end > len(content) or len(content) - position < 12:
@@ -59,7 +63,8 @@ def _png_size(content: bytes) -> Size | None:
         if zlib.crc32(body) != int.from_bytes(checksum, "big"):
             return None
         if body[:4] == b"IEND":
-            return Size(width, height) if width and height else None
+            return Size(width, height) if width and height and has_pixels else None
+        has_pixels = has_pixels or body[:4] == b"IDAT"
         position = end
 
 

@@ -50,9 +50,8 @@ def discover(
     """Find out which colour order, normalisation and crop a network was trained with.
 
     Each is tried on the same faces; the one that tells people apart best is taken, with what
-    cannot be told from it. Nothing in the checkpoint is run, unless `--arch` or `--trust-code` say so, and
-    nothing is written. Exit code 1
-    when the network tells nobody apart.
+    cannot be told from it. Nothing in the checkpoint is run, unless `--arch` or `--trust-code`
+    say so, and nothing is written. Exit code 1 when the network tells nobody apart.
     """
     need_export()
     need_cpu()

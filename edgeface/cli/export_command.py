@@ -79,19 +79,7 @@ def export(
     activation set the INT8 ranges come from built-in synthetic faces, and the verdict says so.
     Exit code 1, no bundle, and a report of what was tried, when a gate fails.
     """
-    limits = option.given(
-        max_parity_difference=max_parity_difference,
-        max_statistics_distance=max_statistics_distance,
-        max_first_layer_distance=max_first_layer_distance,
-        max_colour_ratio=max_colour_ratio,
-        min_cosine_mean=min_cosine_mean,
-        min_cosine_p1=min_cosine_p1,
-        max_pair_change_p99=max_pair_change,
-        max_mean_score=max_mean_score,
-        max_mean_score_rise=max_mean_score_rise,
-        min_effective_dimension=min_effective_dimension,
-        max_tar_loss=max_tar_loss,
-    )
+    limits = option.given(locals())
     need_export()
     loader = chosen_activation_set(activation_set, int8=int8, data_free=data_free)
     evaluator = pair_evaluator(pairs, images, landmarks, folds)
@@ -176,9 +164,10 @@ def render(result: ExportResult) -> str:
     found = result.recognition
     sizes = ", ".join(f"{a.name} {a.size_bytes / 1e6:.1f} MB" for a in manifest.artefacts)
     size = manifest.crop_size
+    described = f"{found.layout.architecture} by {found.layout.trainer}"
     lines = [
         f"{result.bundle.path}",
-        f"  model      {found.layout.architecture} by {found.layout.trainer}, {found.layout.loss}",
+        "  model      " + ", ".join(part for part in (described, found.layout.loss) if part),
         f"  crop       {size.height_px}x{size.width_px} (height x width), "
         f"{found.network.preprocessing}",
         f"  embedding  {manifest.embedding_size} values, unit length{_joined(manifest.training)}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -232,6 +233,24 @@ MaxTarLoss: TypeAlias = Annotated[
 ]
 
 
-def given(**limits: float | None) -> dict[str, float]:
-    """Return those of ``limits`` that were typed, by name."""
-    return {name: value for name, value in limits.items() if value is not None}
+# The limit that each option sets, by the option's name.
+_LIMITS = {
+    "max_parity_difference": "max_parity_difference",
+    "max_statistics_distance": "max_statistics_distance",
+    "max_first_layer_distance": "max_first_layer_distance",
+    "max_colour_ratio": "max_colour_ratio",
+    "min_cosine_mean": "min_cosine_mean",
+    "min_cosine_p1": "min_cosine_p1",
+    "max_pair_change": "max_pair_change_p99",
+    "max_mean_score": "max_mean_score",
+    "max_mean_score_rise": "max_mean_score_rise",
+    "min_effective_dimension": "min_effective_dimension",
+    "max_tar_loss": "max_tar_loss",
+}
+
+
+def given(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the limits that were typed, by name, out of all options of the command."""
+    return {
+        limit: float(options[name]) for name, limit in _LIMITS.items() if options[name] is not None
+    }

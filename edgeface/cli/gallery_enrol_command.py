@@ -30,13 +30,18 @@ from edgeface.pipeline.coach import Coaching, EnrolmentCoach, collect_references
 from edgeface.pipeline.people_folder import FolderResult, enrol_folders, people_in
 from edgeface.types import Frame
 
-__all__ = ["enrol_folder", "enrol_person"]
+__all__ = [
+    "ConsentOption",
+    "ConsentTextOption",
+    "KeepCropsOption",
+    "consent_record",
+    "enrol_folder",
+    "enrol_person",
+]
 
 ConsentOption = Annotated[
     str | None,
-    typer.Option(
-        "--consent", help="How the person agreed, such as 'paper form 12'; asked at a terminal."
-    ),
+    typer.Option("--consent", help="How the person agreed, such as 'paper form 12'."),
 ]
 ConsentTextOption = Annotated[
     str, typer.Option("--consent-text", help="Version of the text that was agreed to.")
@@ -139,6 +144,26 @@ def _consent(how: str | None, text_version: str, who: str, *, keep_crops: bool) 
         raise InvalidInputError(
             "enrolment needs a record of consent; say how it was given: --consent 'paper form 12'"
         )
+    return _made(how, text_version, keep_crops=keep_crops)
+
+
+def consent_record(how: str | None, text_version: str, *, keep_crops: bool) -> Consent | None:
+    """Return the record of consent, or None where nothing was said about it.
+
+    Raises:
+        InvalidInputError: Something was said about a consent that was not given.
+    """
+    if how is not None:
+        return _made(how, text_version, keep_crops=keep_crops)
+    if text_version or keep_crops:
+        raise InvalidInputError(
+            "--consent-text and --keep-crops belong to a consent; say how it was given: --consent "
+            "'paper form 12'"
+        )
+    return None
+
+
+def _made(how: str, text_version: str, *, keep_crops: bool) -> Consent:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Consent(how, now, text_version, _user(), keep_crops)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,11 +76,12 @@ def sync_gallery(
     ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", help="File with user:password, or an API key, of the server."),
+        typer.Option(
+            "--token-file",
+            help="File with user:password, or an API key, of the server. "
+            "[default: EDGEFACE_FLEET_TOKEN]",
+        ),
     ] = None,
-    token: Annotated[
-        str, typer.Option("--token", envvar="EDGEFACE_FLEET_TOKEN", hidden=True)
-    ] = "",
     timeout_s: Annotated[
         float, typer.Option("--timeout-s", help="Wait no longer for an answer.")
     ] = _DEFAULT_TIMEOUT_S,
@@ -103,7 +105,7 @@ def sync_gallery(
 
     The gallery works without the server, and is made where there is none.
     """
-    address = MilvusAddress(uri=fleet, token=token or _token(token_file), timeout_s=timeout_s)
+    address = MilvusAddress(uri=fleet, token=_token(token_file), timeout_s=timeout_s)
     if address.notice:
         note(address.notice)
     keys = gallery_keys(insecure_key_file=insecure_key_file, passphrase_file=passphrase_file)
@@ -142,7 +144,7 @@ def _open(gallery: Path, model: Path | None, keys: KeyOptions) -> SqliteGallery:
 
 def _token(file: Path | None) -> str:
     if file is None:
-        return ""
+        return os.environ.get("EDGEFACE_FLEET_TOKEN", "")
     try:
         with file.open(encoding="utf-8") as opened:
             return opened.readline(_MAX_TOKEN_BYTES).strip()

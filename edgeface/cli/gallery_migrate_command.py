@@ -91,7 +91,7 @@ def migrate(
 def _same_model(opened: SqliteGallery, new: NewModel, *, as_json: bool) -> None:
     """Say that nothing is to be done, with the measurement that allows artefacts to be mixed."""
     with opened.vault.reading():
-        entries = opened.vault.people.templates.values()
+        entries = opened.vault.people.every_template()
         artefacts = {entry.stored.artefact or new.artefact for entry in entries}
     figures: dict[str, float] = {}
     for artefact in sorted(artefacts):

@@ -10,6 +10,12 @@ import typer
 from edgeface.camera import open_source
 from edgeface.cli.console import note, print_json, print_line
 from edgeface.cli.gallery_access import InsecureKeyOption, gallery_keys
+from edgeface.cli.gallery_enrol_command import (
+    ConsentOption,
+    ConsentTextOption,
+    KeepCropsOption,
+    consent_record,
+)
 from edgeface.cli.shared_options import (
     DEFAULT_FMR,
     DEFAULT_GALLERY,
@@ -37,6 +43,9 @@ def enrol(
     *,
     model: BundleOption = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
+    consent: ConsentOption = None,
+    consent_text: ConsentTextOption = "",
+    keep_crops: KeepCropsOption = False,
     extend: Annotated[bool, typer.Option(help="Add to a person enrolled before.")] = False,
     allow_duplicate: Annotated[
         bool, typer.Option(help="Enrol although the person has another name there.")
@@ -46,12 +55,17 @@ def enrol(
     insecure_key_file: InsecureKeyOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Enrol a person from photos; `edgeface gallery enrol` also records consent."""
+    """Enrol a person from photos; `edgeface gallery enrol` also takes videos and webcams."""
+    agreed = consent_record(consent, consent_text, keep_crops=keep_crops)
     keys = gallery_keys(insecure_key_file=insecure_key_file)
     with open_recognizer(
         model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, gallery_keys=keys
     ) as recognizer:
-        report = recognizer.enrol(name, images, extend=extend, allow_duplicate=allow_duplicate)
+        report = recognizer.enrol(
+            name, images, extend=extend, allow_duplicate=allow_duplicate, consent=agreed
+        )
+    if agreed is None and not extend:
+        note("no consent was recorded; say how it was given: --consent 'paper form 12'")
     if as_json:
         print_json(
             {

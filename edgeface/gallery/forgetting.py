@@ -40,6 +40,7 @@ _SEARCHED = "every file of the gallery was searched for the removed bytes: none 
 _REWRITTEN = "the file was written anew and its log emptied"
 # Length of the pieces of a removed value that are looked for: no random bytes repeat these.
 _NEEDLE_BYTES = 24
+_BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +218,14 @@ def _clean(vault: Vault, needles: list[bytes]) -> str:
 
 def _found(path: Path, needles: list[bytes]) -> bool:
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
-        with contextlib.suppress(FileNotFoundError):
-            content = file.read_bytes()
-            if any(needle in content for needle in needles):
-                return True
+        with contextlib.suppress(FileNotFoundError), file.open("rb") as opened:
+            # A large gallery must not be in memory as a whole.
+            before = b""
+            while block := opened.read(_BLOCK_BYTES):
+                content = before + block
+                if any(needle in content for needle in needles):
+                    return True
+                before = block[-_NEEDLE_BYTES:]
     return False
 
 

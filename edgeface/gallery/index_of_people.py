@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
-from edgeface.gallery.people import People
-from edgeface.gallery.search import SearchIndex, SearchOptions, open_search
+from edgeface.gallery.people import People, TemplateEntry
+from edgeface.gallery.search import SearchIndex, SearchOptions, is_usable, open_search
 from edgeface.types import Candidate, FloatArray
 
 __all__ = ["PeopleIndex"]
+
+_ROWS_AT_ONCE = 512
 
 
 class PeopleIndex:
@@ -26,21 +30,30 @@ class PeopleIndex:
         """How many stored templates are unusable and take no part."""
         return sum(self._quarantined.values())
 
+    @property
+    def description(self) -> str:
+        """What searches and where the rows are, in words for people."""
+        return "nothing yet" if self._index is None else self._index.description
+
     def bring_up_to_date(self, people: People) -> None:
-        """Take what has changed in ``people`` since the last time."""
+        """Take what has changed in ``people`` since the last time.
+
+        Inside :meth:`Vault.reading`: templates are read from the file, into the index alone.
+        """
         size = people.active.embedding_size
         index = self._index
         if index is None or people.all_changed or index.embedding_size != size:
             if index is not None:
                 index.close()
-            index = self._index = open_search(size, self._options)
+            index = self._index = open_search(size, self._options_for(people))
             self._quarantined = {}
-            self._add(index, people, sorted(people.subjects))
+            self._add(index, people.every_template(), people)
         elif people.changed:
             for subject in people.changed:
                 index.remove(subject)
                 self._quarantined.pop(subject, None)
-            self._add(index, people, sorted(people.changed & people.subjects.keys()))
+            known = sorted(one for one in people.changed if one in people.subjects)
+            self._add(index, (t for one in known for t in people.templates_of(one)), people)
         people.changed, people.all_changed = set(), False
 
     def search(self, people: People, probes: FloatArray, k: int) -> list[list[Candidate]]:
@@ -62,15 +75,33 @@ class PeopleIndex:
             self._index.close()
         self._index = None
 
-    def _add(self, index: SearchIndex, people: People, subjects: Sequence[int]) -> None:
-        wanted = {number for number in subjects if people.subjects[number].person.active}
-        numbers, rows = [], []
+    def _options_for(self, people: People) -> SearchOptions:
+        """Return the options, with the number of rows where nobody has said it."""
+        options = self._options or SearchOptions()
+        if options.expected_rows:
+            return options
+        return replace(options, expected_rows=people.template_count)
+
+    def _add(self, index: SearchIndex, templates: Iterable[TemplateEntry], people: People) -> None:
         size = people.active.embedding_size
-        for entry in people.templates_among(set(subjects)):
-            if not entry.stored.is_usable(size):
-                self._quarantined[entry.subject] = self._quarantined.get(entry.subject, 0) + 1
-            elif entry.subject in wanted:
-                numbers.append(entry.subject)
-                rows.append(entry.stored.vector)
-        if rows:
-            index.add(numbers, np.stack(rows))
+        for part in _parts(templates, _ROWS_AT_ONCE):
+            fitting = [one for one in part if one.stored.has_size(size)]
+            rows = np.array([one.stored.vector for one in fitting], np.float32).reshape(-1, size)
+            usable = is_usable(rows)
+            for one in part:
+                self._quarantined[one.subject] = self._quarantined.get(one.subject, 0) + 1
+            for one, is_good in zip(fitting, usable.tolist(), strict=True):
+                self._quarantined[one.subject] -= is_good
+            wanted = [
+                k
+                for k in np.flatnonzero(usable)
+                if people.subjects[fitting[k].subject].person.active
+            ]
+            index.add([fitting[k].subject for k in wanted], rows[wanted])
+        self._quarantined = {key: count for key, count in self._quarantined.items() if count}
+
+
+def _parts(templates: Iterable[TemplateEntry], size: int) -> Iterator[list[TemplateEntry]]:
+    rest = iter(templates)
+    while part := list(islice(rest, size)):
+        yield part

@@ -37,6 +37,7 @@ __all__ = [
     "make_slot",
     "new_gallery_slot",
     "unlock",
+    "where_the_key_is",
 ]
 
 INSECURE_SWITCH = "EDGEFACE_INSECURE_KEY_FILE"
@@ -220,3 +221,13 @@ def _unwrap(wrapping: bytes, slot: Slot, gallery_id: str) -> bytes:
 
 def _key_id(wrapping: bytes) -> bytes:
     return keyed_hash(wrapping, "key id")[:16]
+
+
+def where_the_key_is(keys: GalleryKeys) -> str:
+    """Return what the user must know of the place of a new gallery's key."""
+    if keys.source == KeyFile.name:
+        return (
+            "the key of the new gallery is a plain file: it protects copies of the gallery, and "
+            "nothing from who can read this disk; `edgeface gallery rekey` moves it"
+        )
+    return f"the key of the new gallery is kept in: {keys.source}"

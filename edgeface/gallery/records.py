@@ -130,13 +130,13 @@ class StoredTemplate:
         except (KeyError, TypeError, ValueError) as exc:
             raise GalleryIntegrityError("the record of a template is malformed") from exc
 
+    def has_size(self, embedding_size: int) -> bool:
+        """Return whether the vector is of the model's size and the quality is a number."""
+        return self.vector.shape == (embedding_size,) and math.isfinite(self.quality)
+
     def is_usable(self, embedding_size: int) -> bool:
         """Return whether the vector is finite, of unit length, and of the model's size."""
-        return (
-            self.vector.shape == (embedding_size,)
-            and bool(is_usable(self.vector[None])[0])
-            and math.isfinite(self.quality)
-        )
+        return self.has_size(embedding_size) and bool(is_usable(self.vector[None])[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

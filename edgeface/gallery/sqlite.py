@@ -23,8 +23,7 @@ from edgeface.gallery.base import (
 )
 from edgeface.gallery.forgetting import Receipt, finish_forgetting, forget, receipts
 from edgeface.gallery.index_of_people import PeopleIndex
-from edgeface.gallery.key_sources import KeyFile
-from edgeface.gallery.keys import GalleryKeys, KeyOptions
+from edgeface.gallery.keys import GalleryKeys, KeyOptions, where_the_key_is
 from edgeface.gallery.ledger import Change
 from edgeface.gallery.people import PersonEntry
 from edgeface.gallery.records import Crop, Person, StoredTemplate
@@ -117,8 +116,7 @@ class SqliteGallery:
             if not create:
                 raise GalleryError(f"no gallery at {file}; enrol a subject to make one")
             made = Vault.create(file, model_id=model_id, size=embedding_size, options=options)
-        gallery = cls._open(file, options, (model_id, embedding_size), clock, made)
-        gallery._index = PeopleIndex(search)
+        gallery = cls._open(file, options, (model_id, embedding_size), clock, made, search)
         try:
             gallery.vault.require_model(model_id, embedding_size)
         except BaseException:
@@ -152,6 +150,7 @@ class SqliteGallery:
         model: tuple[str, int] | None,
         clock: Callable[[], datetime],
         keys: GalleryKeys | None = None,
+        search: SearchOptions | None = None,
     ) -> SqliteGallery:
         notices = []
         with as_gallery_errors(file):
@@ -169,8 +168,15 @@ class SqliteGallery:
             vault.close()
             raise
         if keys is not None:
-            notices.append(_where_the_key_is(vault))
-        return cls(vault, clock=clock, notices=tuple(notices))
+            notices.append(where_the_key_is(vault.keys))
+        gallery = cls(vault, search=search, clock=clock, notices=tuple(notices))
+        try:
+            # Opens every template: what does not belong where it lies is refused now.
+            gallery._bring_index_up_to_date()
+        except BaseException:
+            gallery.close()
+            raise
+        return gallery
 
     @property
     def model_id(self) -> str:
@@ -190,14 +196,18 @@ class SqliteGallery:
         return self.vault.path
 
     @property
+    def search_description(self) -> str:
+        """How the gallery is searched now, in words for people."""
+        return self._index.description
+
+    @property
     def quarantined(self) -> int:
         """How many stored templates are unusable (not finite, or of a wrong length or size).
 
         They take no part in a search; enrol their subjects again.
         """
-        with self.vault.reading():
-            self._index.bring_up_to_date(self.vault.people)
-            return self._index.quarantined
+        self._bring_index_up_to_date()
+        return self._index.quarantined
 
     def add(
         self,
@@ -246,11 +256,11 @@ class SqliteGallery:
             found = [
                 SubjectInfo(
                     entry.person.name,
-                    counts[row_id],
+                    counts[entry.row_id],
                     entry.person.created_at,
                     entry.person.active,
                 )
-                for row_id, entry in people.subjects.items()
+                for entry in people.subjects.values()
             ]
         return sorted(found, key=lambda info: info.name)
 
@@ -377,19 +387,13 @@ class SqliteGallery:
         for face, template in zip(record.crops, templates, strict=False):
             add_crop(keys, change, entry, Crop(face, float(template.quality), now))
 
+    def _bring_index_up_to_date(self) -> None:
+        with self.vault.reading():
+            self._index.bring_up_to_date(self.vault.people)
+
     def _check(self, templates: Sequence[Template]) -> None:
         active = self.vault.people.active
         check_templates(templates, model_id=active.model_id, embedding_size=active.embedding_size)
 
     def _now(self) -> str:
         return self._clock().isoformat(timespec="seconds")
-
-
-def _where_the_key_is(vault: Vault) -> str:
-    source = vault.keys.source
-    if source == KeyFile.name:
-        return (
-            "the key of the new gallery is a plain file: it protects copies of the gallery, and "
-            "nothing from who can read this disk; `edgeface gallery rekey` moves it"
-        )
-    return f"the key of the new gallery is kept in: {source}"

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["STATEMENTS", "TABLE", "TABLES", "Table"]
+__all__ = [
+    "COUNT_TEMPLATES",
+    "STATEMENTS",
+    "TABLE",
+    "TABLES",
+    "TEMPLATES_OF_MODEL",
+    "TEMPLATES_OF_SUBJECT",
+    "TEMPLATE_ROWS_OF_MODEL",
+    "TEMPLATE_ROWS_OF_SUBJECT",
+    "TEMPLATE_UIDS",
+    "Table",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,16 @@ class Table:
     def select_one(self) -> str:
         """The statement that reads the row of an id."""
         return f"SELECT {', '.join(self.names)} FROM {self.name} WHERE id = ?"
+
+    @property
+    def select_after(self) -> str:
+        """The statement that reads some rows whose ids are above a value."""
+        columns = ", ".join(self.names)
+        return f"SELECT {columns} FROM {self.name} WHERE id > ? ORDER BY id LIMIT ?"
+
+    def select_by(self, column: str) -> str:
+        """The statement that reads the rows with a value in ``column``, a name of this file."""
+        return f"SELECT {', '.join(self.names)} FROM {self.name} WHERE {column} = ?"
 
     @property
     def insert(self) -> str:
@@ -104,3 +125,11 @@ STATEMENTS = (
     mac BLOB NOT NULL CHECK (typeof(mac) = 'blob')
 )""",
 )
+
+_TEMPLATE = f"SELECT {', '.join(TABLE['template'].names)} FROM template"
+TEMPLATES_OF_SUBJECT = f"{_TEMPLATE} WHERE subject = ? AND model = ? ORDER BY id"
+TEMPLATES_OF_MODEL = f"{_TEMPLATE} WHERE model = ? AND id > ? ORDER BY id LIMIT ?"
+TEMPLATE_ROWS_OF_SUBJECT = "SELECT id FROM template WHERE subject = ? ORDER BY id"
+TEMPLATE_ROWS_OF_MODEL = "SELECT id FROM template WHERE model = ? ORDER BY id"
+TEMPLATE_UIDS = "SELECT subject, uid FROM template WHERE model = ? ORDER BY id"
+COUNT_TEMPLATES = "SELECT subject, count(*) FROM template WHERE model = ? GROUP BY subject"

@@ -144,7 +144,7 @@ def _compare(new: Path, options: KeyOptions, keys: GalleryKeys, old: _OldGallery
         same = [entry.person for entry in people.subjects.values()] == [
             person for _, person in old.people
         ]
-        stored = [entry.stored for entry in people.templates.values()]
+        stored = [entry.stored for entry in people.every_template()]
         same = same and len(stored) == len(old.templates)
         same = same and all(
             np.array_equal(ours.vector, theirs.vector)

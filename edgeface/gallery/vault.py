@@ -6,8 +6,9 @@ import contextlib
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeface.errors import (
     GalleryError,
@@ -24,9 +25,6 @@ from edgeface.gallery.schema import as_gallery_errors, connect, create_file
 from edgeface.gallery.tables import TABLES
 
 __all__ = ["Vault", "fill_new", "new_gallery_id"]
-
-# Rows that stay in memory, opened. Crops are large and seldom wanted.
-_KEPT = ("model", "subject", "template")
 
 
 def new_gallery_id() -> str:
@@ -48,7 +46,7 @@ def fill_new(
 class Vault:
     """An opened gallery file. Every method may be called from several threads.
 
-    ``people`` are its opened rows; ``version`` goes up whenever they may have changed.
+    ``people`` are its rows; ``version`` goes up whenever they may have changed.
     """
 
     def __init__(
@@ -60,7 +58,7 @@ class Vault:
     ) -> None:
         self.path = path
         self.keys = keys
-        self.people = People(keys)
+        self.people = People(keys, self._query)
         self.version = 0
         self.head = Head(0, 0)
         self._connection: sqlite3.Connection | None = connection
@@ -147,11 +145,15 @@ class Vault:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection, with the people up to date; one thread at a time."""
+        """Give the connection, with the people up to date; one thread at a time.
+
+        Everything that is read inside is of one state of the file.
+        """
         with self._lock, as_gallery_errors(self.path):
             connection = self._opened()
-            self._refresh(connection)
-            yield connection
+            with _snapshot(connection):
+                self._refresh(connection)
+                yield connection
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[Change]:
@@ -202,7 +204,7 @@ class Vault:
         """Close the file; may be called twice."""
         with self._lock, as_gallery_errors(self.path):
             connection, self._connection = self._connection, None
-            self.people = People(self.keys)
+            self.people = People(self.keys, self._query)
             if connection is not None:
                 connection.close()
 
@@ -222,11 +224,10 @@ class Vault:
             if version == self._data_version:
                 return
             head = self._ledger.read(connection)
-            rows = self._checked_rows(connection, head)
+            people = self._checked_rows(connection, head)
         if self.anchor is not None:
             self.anchor.check(state, head, self.path)
-        people = People(self.keys)
-        people.load(rows, before=self.people)
+        people.finish(self.people)
         self.people, self.head, self._data_version = people, head, version
         self.version += 1
 
@@ -245,20 +246,23 @@ class Vault:
         if self.anchor is not None:
             self.anchor.write(self.head)
 
-    def _checked_rows(self, connection: sqlite3.Connection, head: Head) -> dict[str, list[Row]]:
-        kept: dict[str, list[Row]] = {name: [] for name in _KEPT}
+    def _query(self, statement: str, parameters: Sequence[Any]) -> list[Row]:
+        return self._opened().execute(statement, tuple(parameters)).fetchall()
+
+    def _checked_rows(self, connection: sqlite3.Connection, head: Head) -> People:
+        """Return the people, after every row of the file was read once and none was kept."""
+        people = People(self.keys, self._query)
         total = 0
         for table in TABLES:
             for row in connection.execute(table.select):
                 total += self._ledger.mark(table.name, row)
-                if table.name in kept:
-                    kept[table.name].append(row)
+                people.take(table.name, row)
         if total % (1 << 256) != head.digest:
             raise GalleryIntegrityError(
                 f"rows of the gallery {self.path} were changed, removed, swapped, or are earlier "
                 "ones put back; restore it from a backup"
             )
-        return kept
+        return people
 
 
 @contextlib.contextmanager

@@ -13,6 +13,9 @@ from edgeface.types import OperatingPoint, RejectionReason, Template
 
 __all__ = ["EnrolmentReport", "RejectedImage", "require_one_person"]
 
+# Two images that agree may both be of somebody else; three that do outvote one.
+_FEWEST_THAT_OUTVOTE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class RejectedImage:
@@ -38,17 +41,25 @@ class EnrolmentReport:
 
 def require_one_person(
     names: Sequence[str], templates: Sequence[Template], point: OperatingPoint
-) -> None:
-    """Return if every template is accepted against the one of best quality.
+) -> tuple[int, ...]:
+    """Return the positions of templates that must be left out; the others show one person.
+
+    The others are those that are accepted against one of them: the one with most of them, and of
+    several the one of best quality. Some are left out only where at least three others agree, and
+    more than twice as many as are left out.
 
     Raises:
-        EnrolmentError: One is not: the images show different people, or one is of no use.
+        EnrolmentError: The images show different people, or too few agree to tell who is meant.
     """
-    best = max(range(len(templates)), key=lambda k: templates[k].quality)
-    for name, template in zip(names, templates, strict=True):
-        score = float(np.dot(template.vector, templates[best].vector))
-        if not point.accepts(score):
-            raise EnrolmentError(
-                f"{name} does not look like the person of {names[best]} (similarity {score:.2f}, "
-                f"wanted {point.threshold:.2f}); enrol one person at a time"
-            )
+    scores = [[float(np.dot(one.vector, other.vector)) for other in templates] for one in templates]
+    agreeing = [{k for k, score in enumerate(row) if point.accepts(score)} for row in scores]
+    best = max(range(len(templates)), key=lambda k: (len(agreeing[k]), templates[k].quality))
+    left_out = tuple(k for k in range(len(templates)) if k not in agreeing[best])
+    agreed = len(agreeing[best])
+    if left_out and (agreed < _FEWEST_THAT_OUTVOTE or agreed <= 2 * len(left_out)):
+        score = scores[best][left_out[0]]
+        raise EnrolmentError(
+            f"{names[left_out[0]]} does not look like the person of {names[best]} (similarity "
+            f"{score:.2f}, wanted {point.threshold:.2f}); enrol one person at a time"
+        )
+    return left_out

@@ -14,6 +14,7 @@ from edgeface.camera import FrameSource, SourceOptions, open_source, read_image,
 from edgeface.decision import DecisionOptions
 from edgeface.detection.base import LandmarkFinder
 from edgeface.gallery import Gallery, InMemoryGallery, KeyOptions, SqliteGallery
+from edgeface.gallery.search import SearchOptions
 from edgeface.operating_points import chosen_for_gallery
 from edgeface.pipeline.pad_gate import PadGate, PadOptions
 from edgeface.pipeline.stream import StreamOptions
@@ -51,7 +52,8 @@ class RecognizerOptions:
     as more are. ``watch_quality`` gates faces of streams and probes,
     ``enrol_quality`` those of references. ``stream`` says how often a stream is searched and its
     faces compared; ``StreamOptions.every_frame()`` spares nothing. ``gallery_keys`` says where the
-    key of a gallery file may be kept. With ``pad`` nobody is named whose face has not passed
+    key of a gallery file may be kept, and ``search`` how it is searched: None is exact, in a form
+    that suits its size. With ``pad`` nobody is named whose face has not passed
     presentation attack detection. With ``trusted_keys`` the bundle, and those for PAD, must be
     signed by one of them: see :mod:`edgeface.signatures`.
     """
@@ -68,18 +70,24 @@ class RecognizerOptions:
     camera: SourceOptions = field(default_factory=SourceOptions)
     stream: StreamOptions = field(default_factory=StreamOptions)
     gallery_keys: KeyOptions = field(default_factory=KeyOptions)
+    search: SearchOptions | None = None
     pad: PadOptions | None = None
     trusted_keys: tuple[PublicKey, ...] | None = None
 
 
 def open_gallery(
-    path: str | os.PathLike[str] | None, manifest: Manifest, keys: KeyOptions
+    path: str | os.PathLike[str] | None,
+    manifest: Manifest,
+    keys: KeyOptions,
+    search: SearchOptions | None = None,
 ) -> Gallery:
     """Return the gallery file at ``path``, made when it does not exist; None is one in memory."""
     model_id, size = manifest.model_id, manifest.embedding_size
     if path is None:
         return InMemoryGallery(model_id=model_id, embedding_size=size)
-    return SqliteGallery.open(Path(path), model_id=model_id, embedding_size=size, keys=keys)
+    return SqliteGallery.open(
+        Path(path), model_id=model_id, embedding_size=size, keys=keys, search=search
+    )
 
 
 def operating_point_for(

@@ -113,7 +113,7 @@ class Recognizer:
         backend = open_backend(
             opened, backend=options.backend, artefact=options.artefact, threads=options.threads
         )
-        people = open_gallery(gallery, manifest, options.gallery_keys)
+        people = open_gallery(gallery, manifest, options.gallery_keys, options.search)
         point = operating_point_for(opened, backend.artefact, people, options)
         detector = AutoRangeDetector()
         landmark_finder = MediaPipeLandmarkFinder()
@@ -184,7 +184,8 @@ class Recognizer:
     ) -> EnrolmentReport:
         """Store ``subject`` from ``images``, each showing that one person; return what was taken.
 
-        An image with no face, several faces, or a face of poor quality is left out and reported.
+        An image with no face, several faces, or a face of poor quality is left out and reported;
+        so is one that shows another person than the rest, where at least three others agree.
         ``extend`` adds to a subject enrolled before. ``allow_duplicate`` stores a person who is
         already enrolled under another name. ``consent`` is kept with the person, and decides
         whether the faces are kept for later models.
@@ -210,7 +211,11 @@ class Recognizer:
             sentences = tuple(entry.sentence for entry in rejected)
             detail = "; ".join(sentences) or "no image was given"
             raise EnrolmentError(f"no usable image of {subject}: {detail}", reasons=sentences)
-        require_one_person(names, templates, self.operating_point)
+        for k in reversed(require_one_person(names, templates, self.operating_point)):
+            # One stray picture must not cost the enrolment; the report names it.
+            odd = RejectedImage(names.pop(k), (RejectionReason.NOT_LIKE_THE_OTHERS,))
+            rejected.append(odd)
+            del references[k], templates[k]
         if extend:
             self._require_same_as_stored(subject, names, templates)
         if not allow_duplicate:

@@ -102,6 +102,7 @@ _ADVICE = {
     RejectionReason.MOUTH_OPEN: "Close your mouth.",
     RejectionReason.LOW_QUALITY: "Face the camera, in good light, and hold still.",
     RejectionReason.EMBEDDING_INVALID: "Try again; this picture could not be used.",
+    RejectionReason.NOT_LIKE_THE_OTHERS: "Use another picture; this one looks like somebody else.",
     RejectionReason.NOT_COMPARED: "One moment, please.",
     RejectionReason.PRESENTATION_ATTACK: "This cannot be accepted; please use another way.",
     RejectionReason.LIVENESS_UNDECIDED: "Look into the camera, and move your head a little.",

@@ -17,6 +17,8 @@ __all__ = ["Camera", "close_all", "open_cameras", "parse_source"]
 
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,30})=(.+)", re.DOTALL)
 _RATE_S = 5.0
+_ENDED_S = 10.0
+"""A recording that gave no frame for this long has ended, although others go on."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,11 @@ class Camera:
         """Whether it is a file, which ends, and not a camera."""
         return not isinstance(self.source, LiveSource)
 
+    @property
+    def can_see(self) -> bool:
+        """Whether what it shows now may be believed."""
+        return not isinstance(self.source, LiveSource) or self.source.health().is_usable
+
     def status(self) -> CameraStatus:
         """Return how it is doing."""
         now_s = self.clock()
@@ -60,11 +67,11 @@ class Camera:
         )
 
     def _recording(self, now_s: float, searched: float) -> CameraStatus:
-        if self.is_over:
+        age_s = now_s - self.recent[-1] if self.recent else None
+        if self.is_over or (age_s is not None and age_s > _ENDED_S):
             state = CameraState.CLOSED
         else:
-            state = CameraState.LIVE if self.looks else CameraState.OPENING
-        age_s = now_s - self.recent[-1] if self.recent else None
+            state = CameraState.OPENING if age_s is None else CameraState.LIVE
         is_live = state is CameraState.LIVE
         return CameraStatus(self.name, state, is_live, searched, searched, age_s, 0)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from edgeface.default_model import DEFAULT_MODEL_NOTICE
 from edgeface.errors import EdgefaceError
 from edgeface.gallery import KeyOptions
 from examples.attendance.cameras import open_cameras
@@ -97,10 +98,9 @@ def run(  # noqa: PLR0913
     Without pages it ends when every video file has. Exit code 1 when watching failed.
     """
     log_to_stderr()
-    if not is_set_up(data):
-        zone = system_zone()
-        set_up(data, Settings(zone_name=zone))
-        _say(f"made an office in {data}: time zone {zone}, events kept for 730 days (set-up)")
+    _require_office(data)
+    if model is None:
+        _say(DEFAULT_MODEL_NOTICE)
     options = OfficeOptions(
         folder=data,
         bundle=model,
@@ -224,6 +224,18 @@ def main() -> NoReturn:
         _say(str(exc))
         sys.exit(exc.exit_code)
     sys.exit(0)
+
+
+def _require_office(folder: Path) -> None:
+    """Make an office with defaults where there is none, and say so."""
+    if is_set_up(folder):
+        return
+    settings = Settings(zone_name=system_zone())
+    set_up(folder, settings)
+    _say(
+        f"made an office in {folder}: time zone {settings.zone_name}, events kept for "
+        f"{settings.retention_days} days; set-up changes that"
+    )
 
 
 def _offline(

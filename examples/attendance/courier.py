@@ -160,8 +160,10 @@ class Courier:
                 while self.deliver_once() and not self._stopping.is_set():
                     self._succeeded()
                 self._succeeded()
-            except AttendanceError as exc:
-                self._failed(exc)
+            # A sink of somebody else may raise anything, and must not end the deliveries.
+            except Exception as exc:  # noqa: BLE001
+                own = isinstance(exc, AttendanceError)
+                self._failed(str(exc) if own else f"{self._sink.name}: {type(exc).__name__}")
                 self._stopping.wait(self._delay_s())
                 continue
             self._wake.wait()
@@ -171,10 +173,10 @@ class Courier:
             _LOG.info("sink %s works again", self._sink.name)
         self._in_a_row, self._error = 0, None
 
-    def _failed(self, error: AttendanceError) -> None:
+    def _failed(self, error: str) -> None:
         self._failures += 1
         self._in_a_row += 1
-        self._error = str(error)
+        self._error = error
         if self._in_a_row == 1:
             _LOG.warning("sink %s does not take events: %s", self._sink.name, error)
 

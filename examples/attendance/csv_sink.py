@@ -45,6 +45,8 @@ class CsvSink:
         self._path = path
         self._lock = threading.Lock()
         self._known: set[str] | None = None
+        # A delivery that began before somebody was forgotten must not write them again.
+        self._forgotten: set[str] = set()
 
     def start(self, roll: Callable[[], Roll]) -> None:
         """Do nothing: a file needs no connection."""
@@ -54,7 +56,7 @@ class CsvSink:
         with self._lock:
             try:
                 known = self._known = self._known or self._mend()
-                self._append([one for one in payloads if str(one["id"]) not in known])
+                self._append([one for one in payloads if self._is_new(one, known)])
             except OSError as exc:
                 # What a failed write left is looked at anew.
                 self._known = None
@@ -66,16 +68,28 @@ class CsvSink:
     def forget(self, person: Person) -> None:
         """Write the file anew without the lines of a person."""
         with self._lock:
-            if not self._path.exists():
-                return
-            with self._path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.reader(file))
-            self._replace([row for row in rows if row[_PERSON : _PERSON + 1] != [person.id]])
+            self._forgotten.add(person.id)
+            try:
+                self._rewrite_without(person.id)
+            except (OSError, csv.Error, UnicodeDecodeError) as exc:
+                raise SinkError(
+                    f"{self._path.name} cannot be written anew without the person: "
+                    f"{type(exc).__name__}; take their lines out by hand"
+                ) from exc
 
     def close(self) -> None:
         """Do nothing: the file is open only while it is written."""
 
-    def _replace(self, rows: list[list[str]]) -> None:
+    def _is_new(self, payload: Mapping[str, object], known: set[str]) -> bool:
+        if str(payload["id"]) in known:
+            return False
+        return "name" not in payload or payload["person_id"] not in self._forgotten
+
+    def _rewrite_without(self, person_id: str) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row[_PERSON : _PERSON + 1] != [person_id]]
         temporary = self._path.with_name(self._path.name + ".new")
         self._write(temporary, _text(rows), os.O_TRUNC)
         temporary.replace(self._path)

@@ -19,8 +19,9 @@ _TRIES, _PAUSE_S = 5, 0.2
 class Faces:
     """Consents, deletion and export of faces; recognisers read the same file themselves."""
 
-    def __init__(self, gallery: SqliteGallery) -> None:
+    def __init__(self, gallery: SqliteGallery, keys: KeyOptions) -> None:
         self._gallery = gallery
+        self._keys = keys
 
     @classmethod
     def open(cls, folder: Path, *, model_id: str, embedding_size: int, keys: KeyOptions) -> Faces:
@@ -29,11 +30,10 @@ class Faces:
         Raises:
             GalleryError: The gallery is damaged, of another model, or its key is not at hand.
         """
-        return cls(
-            SqliteGallery.open(
-                folder / GALLERY_FILE, model_id=model_id, embedding_size=embedding_size, keys=keys
-            )
+        gallery = SqliteGallery.open(
+            folder / GALLERY_FILE, model_id=model_id, embedding_size=embedding_size, keys=keys
         )
+        return cls(gallery, keys)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class Faces:
         """Clean the files again while a recogniser was reading; opening the gallery does that."""
         for _ in range(_TRIES):
             time.sleep(_PAUSE_S)
-            with SqliteGallery.open_existing(self._gallery.path) as gallery:
+            with SqliteGallery.open_existing(self._gallery.path, keys=self._keys) as gallery:
                 receipt = gallery.receipts()[-1]
                 if receipt.proof:
                     return receipt.as_dict()

@@ -54,6 +54,7 @@ class Housekeeping:
 
     def start(self) -> None:
         """Begin."""
+        self._last_s = self._clock()
         self._thread.start()
 
     def close(self) -> None:
@@ -64,9 +65,10 @@ class Housekeeping:
 
     @property
     def stands_still(self) -> bool:
-        """Whether the thread has done nothing for a minute."""
-        running = self._thread.is_alive() and not self._stopping.is_set()
-        return running and self._clock() - self._last_s > _STANDSTILL_S
+        """Whether the thread was started and does nothing any more."""
+        if self._thread.ident is None or self._stopping.is_set():
+            return False
+        return not self._thread.is_alive() or self._clock() - self._last_s > _STANDSTILL_S
 
     def once(self) -> None:
         """Do everything that is due.

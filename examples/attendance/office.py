@@ -329,7 +329,7 @@ class LocalOffice:
         """Return how everything is doing."""
         parts = (self._watcher, self.housekeeping, self._book, self._pictures, self._broadcast)
         sinks = [courier.status() for courier in self._couriers]
-        return health_of(Watched(*parts), sinks, self._counts)
+        return health_of(Watched(*parts), sinks, dict(self._counts))
 
     def _correct(self, event: Event) -> VisitRow:
         self._book.correct(event)

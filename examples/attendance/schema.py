@@ -87,6 +87,11 @@ CREATE TRIGGER event_is_never_changed BEFORE UPDATE ON event WHEN NOT erasing()
   BEGIN SELECT RAISE(ABORT, 'events are never changed; record a correction'); END;
 CREATE TRIGGER event_is_never_deleted BEFORE DELETE ON event WHEN NOT erasing()
   BEGIN SELECT RAISE(ABORT, 'events are never deleted; record a correction'); END;
+-- A REPLACE deletes without a DELETE.
+CREATE TRIGGER event_is_never_replaced BEFORE INSERT ON event WHEN EXISTS (
+    SELECT 1 FROM event WHERE id = NEW.id OR seq = NEW.seq OR
+    (visit_id = NEW.visit_id AND kind = NEW.kind AND kind IN ('arrived', 'departed')))
+  BEGIN SELECT RAISE(ABORT, 'events are never replaced; record a correction'); END;
 """
 
 SCHEMA: tuple[str, ...] = (_FIRST,)

@@ -33,7 +33,7 @@ def load_settings(store: Store) -> Settings | None:
         values["day_starts_at"] = time.fromisoformat(values["day_starts_at"])
         values["display_names"] = NameDisplay(values["display_names"])
         return replace(Settings(), **values)
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise AttendanceError(f"the settings are damaged: {exc}; set the office up anew") from exc
 
 

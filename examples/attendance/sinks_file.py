@@ -37,7 +37,7 @@ def load_sinks(folder: Path) -> tuple[Sink, ...]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         return tuple(_sinks(config, folder))
-    except (OSError, ValueError, TypeError, KeyError) as exc:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as exc:
         raise AttendanceError(
             f"{SINKS_FILE} cannot be used: {type(exc).__name__}: {exc}; see the README"
         ) from exc

@@ -48,9 +48,7 @@ class Store:
         Raises:
             AttendanceError: It is damaged, another program's, or of a later release.
         """
-        # The file is made for its owner alone before SQLite writes to it.
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        _make_file(path)
         connection = sqlite3.connect(
             path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
@@ -63,6 +61,8 @@ class Store:
                 # What is deleted is overwritten; a REPLACE runs the triggers of a DELETE.
                 connection.execute("PRAGMA secure_delete = ON")
                 connection.execute("PRAGMA recursive_triggers = ON")
+                # What SQLite sorts or writes anew leaves nothing in a temporary folder.
+                connection.execute("PRAGMA temp_store = MEMORY")
                 store._require_whole()
                 migrate(connection, scripts)
         except BaseException:
@@ -206,6 +206,16 @@ class Store:
             raise AttendanceError(
                 f"the record {self.path} is damaged: {answer}; put a backup in its place"
             )
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file for its owner alone, before SQLite writes to it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as exc:
+        raise AttendanceError(f"the record {path} cannot be made: {exc.strerror}") from exc
 
 
 def _visit(row: Sequence[Any]) -> StoredVisit:

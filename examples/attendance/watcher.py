@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from edgeface.errors import EdgefaceError
 from edgeface.pipeline import FrameResult, Recognizer, StreamGroup
-from edgeface.types import EventKind, Outcome
+from edgeface.types import Event, EventKind, Outcome
 from examples.attendance.book import Book
 from examples.attendance.cameras import Camera, close_all
 from examples.attendance.errors import AttendanceError
@@ -46,9 +46,10 @@ class Watcher:
         self._settled: set[str] = set()
         self._group: StreamGroup | None = None
         self._ended = threading.Event()
+        self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="attendance-watcher", daemon=True)
         self._last_look_s = time.monotonic()
-        self.failure: EdgefaceError | None = None
+        self.failure: Exception | None = None
         self.refusal: AttendanceError | None = None
         self.look_ms = 0.0
 
@@ -79,6 +80,7 @@ class Watcher:
 
     def close(self) -> None:
         """Stop watching and free the recogniser; may be called twice."""
+        self._is_closing = True
         if self._group is not None:
             self._group.close()
         else:
@@ -94,10 +96,11 @@ class Watcher:
         try:
             for result in group:
                 self._take(result)
-            self._end()
+            self._end(group)
         # A thread has nobody to raise to: ``failure`` ends the program.
-        except EdgefaceError as exc:
-            self.failure = exc
+        except Exception as exc:  # noqa: BLE001
+            own = isinstance(exc, EdgefaceError)
+            self.failure = exc if own else AttendanceError(f"{type(exc).__name__} in the watcher")
             _LOG.exception("watching failed")
         finally:
             self._ended.set()
@@ -119,19 +122,33 @@ class Watcher:
 
     def _tell(self, camera: Camera, result: FrameResult) -> None:
         for event in result.events:
-            subject = event.subject
-            if event.kind is EventKind.ARRIVED and subject is not None:
-                self._settled.add(subject)
-            elif event.kind is EventKind.DEPARTED and subject is not None:
-                self._settled.discard(subject)
-            elif event.kind is EventKind.LEFT and event.outcome is Outcome.UNKNOWN:
-                self._book.unknown(camera.name)
+            self._settle(event)
         said = {one.track_result.subject for one in result.observations if one.track_result}
         seen = {who for who in said if who is not None and who in self._settled}
-        self._book.see(camera.name, sorted(filter(self._is_counted, seen)))
+        # A picture that is frozen, looped or broken says nothing about who is there now.
+        counted = sorted(filter(self._is_counted, seen)) if camera.can_see else []
+        self._book.see(camera.name, counted)
+        for event in result.events:
+            self._count_stranger(event, camera.name)
 
-    def _end(self) -> None:
+    def _settle(self, event: Event) -> None:
+        subject = event.subject
+        if event.kind is EventKind.ARRIVED and subject is not None:
+            self._settled.add(subject)
+        elif event.kind is EventKind.DEPARTED and subject is not None:
+            self._settled.discard(subject)
+
+    def _count_stranger(self, event: Event, camera: str) -> None:
+        if event.kind is EventKind.LEFT and event.outcome is Outcome.UNKNOWN:
+            self._book.unknown(camera)
+
+    def _end(self, group: StreamGroup) -> None:
         """Note that every source ended; after recordings alone, everybody has left."""
+        if self._is_closing:  # who is in view now is still there
+            return
+        names = {camera.source.name: camera.name for camera in self.cameras}
+        for event in group.finish():
+            self._count_stranger(event, names.get(event.source, ""))
         for camera in self.cameras:
             camera.is_over = True
         if all(camera.is_recording for camera in self.cameras):

@@ -91,6 +91,7 @@ class Door:
         self._lock, self._say, self._clock, self._on_event = lock, say, clock, on_event
         self._entries: deque[BoardEntry] = deque(maxlen=_MAX_ENTRIES)
         self._decision: AccessDecision | None = None
+        self._opened_by: AccessDecision | None = None
         self._turn_s = clock()
         self._stop = threading.Event()
 
@@ -141,11 +142,13 @@ class Door:
 
     def snapshot(self) -> Snapshot:
         """Return what a panel may show."""
-        decision = self._decision
+        is_open = self._lock.is_open
+        # An open door shows why it opened; a closed one, what is missing.
+        decision = self._opened_by if is_open else self._decision
         return Snapshot(
             status=self.controller.status(),
             lock=self._lock.name,
-            is_open=self._lock.is_open,
+            is_open=is_open,
             is_running=self.is_running,
             conditions=() if decision is None else _shown(decision),
             entries=tuple(reversed(self._entries)),
@@ -157,8 +160,7 @@ class Door:
             self._on_event(event)
         if event.kind in _SILENT:
             return
-        detail = ", ".join(f"{name} {value}" for name, value in event.detail.items())
-        self._enter(f"{event.kind.value} {detail}".strip(), is_alarm=event.is_alarm)
+        self._enter(_sentence(event), is_alarm=event.is_alarm)
 
     def _frames(self, source: FrameSource) -> Iterator[Frame | None]:
         """Yield frames, and None where a live source has none, so that its health is looked at."""
@@ -172,6 +174,8 @@ class Door:
             yield source.read(timeout_s=_FRAME_TIMEOUT_S)
 
     def _open(self, token: str, decision: AccessDecision) -> None:
+        # Before the lock says that it is open, or a panel would show the reasons of the last time.
+        self._opened_by = decision
         try:
             self._lock.unlock(token)
         except EdgefaceError as exc:
@@ -194,3 +198,18 @@ class Door:
 
 def _shown(decision: AccessDecision) -> tuple[tuple[str, str, str, bool], ...]:
     return tuple((one.what, one.got, one.wanted, one.satisfied) for one in decision.conditions)
+
+
+_SENTENCES = {
+    AccessEventKind.STARTED: "the controller started",
+    AccessEventKind.OPENED: "a lease was given",
+    AccessEventKind.FACTOR: "a code was right",
+}
+
+
+def _sentence(event: AccessEvent) -> str:
+    """Return what happened, in words without a name; hashes are for the log."""
+    if event.kind in _SENTENCES:
+        return _SENTENCES[event.kind]
+    short = [f"{name} {value}" for name, value in event.detail.items() if len(str(value)) <= 40]
+    return f"{event.kind.value}: {', '.join(short)}" if short else event.kind.value

@@ -8,6 +8,7 @@ stranger comes, and not whom the door knows.
 from __future__ import annotations
 
 import ipaddress
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from examples.door_unlock.app import Door
 
 __all__ = ["PanelServer", "make_panel"]
 
-_PAGE = Path(__file__).parent / "panel"
+_PAGE = Path(__file__).parent / "page"
 # Every request that changes something must carry it: other pages' forms cannot, and their scripts
 # would have to ask first (CORS), which is refused.
 _HEADER = "x-edgeface-panel"
@@ -165,23 +166,21 @@ class PanelServer:
             import uvicorn
         except ImportError as exc:
             raise MissingDependencyError("uvicorn", extra="web") from exc
-        config = uvicorn.Config(
-            make_panel(door), host=host, port=port, log_level="warning", access_log=False
-        )
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listener = socket.create_server((host, port), family=family)
+        except OSError as exc:
+            raise InvalidInputError(
+                f"the panel cannot listen on {host}:{port} ({exc.strerror}); choose another "
+                "--panel-port"
+            ) from exc
+        self.address = f"http://{host}:{listener.getsockname()[1]}/"
+        config = uvicorn.Config(make_panel(door), log_level="warning", access_log=False)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="panel", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="panel", daemon=True
+        )
         self._thread.start()
-        self.address = self._wait_until_started(host, port)
-
-    def _wait_until_started(self, host: str, port: int) -> str:
-        while not self._server.started:
-            self._thread.join(0.05)
-            if not self._thread.is_alive():
-                raise InvalidInputError(
-                    f"the panel cannot listen on {host}:{port}; choose another --panel-port"
-                )
-        sockets = [one for server in self._server.servers for one in server.sockets]
-        return f"http://{host}:{sockets[0].getsockname()[1]}/"
 
     def close(self) -> None:
         """Stop; may be called twice."""

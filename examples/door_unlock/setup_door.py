@@ -49,10 +49,13 @@ def set_pin(state: Path, subject: str, ask: Callable[[str], str] = getpass.getpa
         InvalidInputError: The PIN was not repeated, is too short or too plain.
     """
     store = FactorStore(state, AccessKeys.open(state))
-    pin = ask("PIN, 6 to 12 digits: ")
-    if ask("again: ") != pin:
-        raise InvalidInputError("the PIN was not repeated; nothing was changed")
-    duress = ask("PIN that calls for help silently (empty for none): ")
+    try:
+        pin = ask("PIN, 6 to 12 digits: ")
+        if ask("again: ") != pin:
+            raise InvalidInputError("the PIN was not repeated; nothing was changed")
+        duress = ask("PIN that calls for help silently (empty for none): ")
+    except EOFError as exc:
+        raise InvalidInputError("a PIN is typed at a terminal; there is none here") from exc
     store.set_pin(subject, pin, duress_pin=duress or None)
     return f"{subject} has a PIN{' and one that calls for help' if duress else ''}"
 

@@ -19,14 +19,22 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Trained:
-    """What there is at the end of a training; ``average`` is the moving average of ``model``."""
+    """What there is at the end of a training; ``average`` is the moving average of ``model``.
+
+    ``history`` has the loss of each step.
+    """
 
     name: str
     model: nn.Module
     average: nn.Module
     loss: nn.Module
     optimiser: torch.optim.Optimizer
-    step: int
+    history: tuple[float, ...]
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+        return len(self.history)
 
 
 Save = Callable[[Trained, Path], None]

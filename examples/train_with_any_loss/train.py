@@ -67,6 +67,7 @@ def train(
     drawn = batches(faces, options.batch, of_each=recipe.of_each, seed=options.seed)
     model.train()
     loss.train()
+    history = []
     for step in range(options.steps):
         crops, people = next(drawn)
         value = loss(model(to_input(crops)), torch.from_numpy(people))
@@ -75,9 +76,10 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         _average(average, model)
+        history.append(float(value.detach()))
         if say is not None and step % 10 == 9:
-            say(f"step {step + 1}: {name} {float(value.detach()):.4f}")
-    return Trained(name, model.eval(), average.eval(), loss.eval(), optimiser, options.steps)
+            say(f"step {step + 1}: {name} {history[-1]:.4f}")
+    return Trained(name, model.eval(), average.eval(), loss.eval(), optimiser, tuple(history))
 
 
 def _optimiser(

@@ -41,8 +41,8 @@ from edgeface_export.loss_facts import known_training, sentences_of
 from edgeface_export.manifests import build_manifest, points_of, verdict_of
 from edgeface_export.mirror_gate import (
     SECOND_RUN,
-    mirror_difference,
-    mirror_gate,
+    measure_mirror,
+    mirror_gates,
     size_with_mirror,
 )
 from edgeface_export.pair_evidence import PairEvaluator, tar_gates
@@ -174,7 +174,8 @@ def export_recognised(
     recognition = prepared.recognition
     crops = choose_crops(inputs.activation_set, recognition.network)
     record = ExportRecord(recognition, crops, limits_for(crops.kind, options.limits))
-    record.training = known_training(checkpoint, recognition, options.preparation.loss)
+    training = known_training(checkpoint, recognition, options.preparation.loss)
+    record.training = replace(training, flip_in_graph=options.preparation.flip)
     record.notes += (*prepared.notes, *sentences_of(record.training))
     record.discovery = prepared.discovery
     # The graph is called after the layout, not after the bundle: its bytes are the identity.
@@ -309,8 +310,8 @@ class _Job:
         """
         flip, record = self.options.preparation.flip, self.record
         if flip != NONE:
-            difference = mirror_difference(self._models(), record.crops.held_out, flip)
-            record.judge([mirror_gate(difference)], {"flip_max_difference": difference})
+            fit = measure_mirror(self._models(), record.crops.held_out, flip)
+            record.judge(mirror_gates(fit), fit.figures())
             record.notes.append(SECOND_RUN)
 
     def compare(self, pairs: PairEvaluator) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeface.errors import ArchitectureError, CheckpointError
+from edgeface_export.architectures.beside import is_averaged
+from edgeface_export.architectures.network import Output
 from edgeface_export.architectures.recognition import Recognition
 from edgeface_export.checkpoints import Checkpoint, read_checkpoint
+from edgeface_export.discovery.norm_fit import norm_state
 from edgeface_export.intake.opening import Intake, is_program, open_model, recognise_opened
+from edgeface_export.loss_facts import known_training
 
 __all__ = ["Inspection", "inspect_checkpoint"]
 
@@ -24,7 +28,9 @@ class Inspection:
     ``exportable`` tells whether a known network was found; then the fields of the network are
     set and ``reasons`` say why, otherwise ``reasons`` say what it is and why it cannot be
     exported. ``output`` is what the network gives, ``embedding`` or ``class-scores``, of which
-    ``embedding_size`` is the number. ``parameters`` counts every tensor of the file, BatchNorm's
+    ``embedding_size`` is the number. ``averaged`` tells that the weights are a moving average,
+    ``batch_norm`` whether BatchNorm's statistics were kept, ``training`` has the fields of
+    :class:`edgeface.manifest.Training`. ``parameters`` counts every tensor of the file, BatchNorm's
     statistics included, its counters not.
     """
 
@@ -56,6 +62,9 @@ class Inspection:
     network_parameters: int = 0
     multiply_adds: int = 0
     dropped: tuple[tuple[str, int, str], ...] = ()
+    averaged: bool = False
+    batch_norm: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON; ``dropped`` as objects of kind, count and first name."""
@@ -75,14 +84,16 @@ def inspect_checkpoint(path: Path, intake: Intake | None = None) -> Inspection:
     if is_program(path):
         opened = open_model(path, intake)
         facts = _file_facts(opened.checkpoint)
-        return Inspection(**facts, exportable=True, **_network_facts(opened.recognition))
+        return Inspection(
+            **facts, exportable=True, **_network_facts(opened.recognition, opened.checkpoint)
+        )
     checkpoint = read_checkpoint(path)
     facts = _file_facts(checkpoint)
     try:
         found = recognise_opened(checkpoint, intake)
     except (ArchitectureError, CheckpointError) as error:
         return Inspection(**facts, exportable=False, reasons=(str(error),))
-    return Inspection(**facts, exportable=True, **_network_facts(found))
+    return Inspection(**facts, exportable=True, **_network_facts(found, checkpoint))
 
 
 def _file_facts(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -106,8 +117,10 @@ def _file_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _network_facts(found: Recognition) -> dict[str, Any]:
+def _network_facts(found: Recognition, checkpoint: Checkpoint) -> dict[str, Any]:
     network, layout = found.network, found.layout
+    tensors = {name: tensor.array for name, tensor in checkpoint.tensors.items()}
+    training = known_training(checkpoint, found) if network.output is Output.EMBEDDING else None
     return {
         "reasons": found.reasons,
         "architecture": layout.architecture,
@@ -125,4 +138,7 @@ def _network_facts(found: Recognition) -> dict[str, Any]:
         "network_parameters": network.parameters,
         "multiply_adds": sum(network.multiply_adds().values()),
         "dropped": tuple((d.kind, len(d.names), d.names[0]) for d in found.dropped),
+        "averaged": is_averaged(found.prefix),
+        "batch_norm": norm_state(network, tensors).value,
+        "training": {} if training is None else asdict(training),
     }

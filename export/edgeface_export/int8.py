@@ -19,8 +19,8 @@ from edgeface_export.progress import Progress, no_progress
 from edgeface_export.quantise import Quantised, QuantiseOptions, quantise
 from edgeface_export.quantise.activations import Activations
 from edgeface_export.quantise.ladder import Attempt, climb
-from edgeface_export.quantise.partial import most_float
 from edgeface_export.quantise.options import SYNTHETIC_SLACK
+from edgeface_export.quantise.partial import most_float
 from edgeface_export.quantise.sensitivity import LayerSensitivity, measure_sensitivity
 
 __all__ = ["Int8Result", "Int8Source", "Step", "make_int8", "suited"]

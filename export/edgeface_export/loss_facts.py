@@ -55,7 +55,7 @@ LOSSES: tuple[LossFacts, ...] = (
     LossFacts("triplet", r"triplet", metric=_EUCLIDEAN),
     LossFacts("contrastive", r"contrastive|deepid|siamese", metric=_EUCLIDEAN, unit_rows=False),
     LossFacts("softmax + center loss", r"cent(er|re).?loss|with.?cent", flip=_CONCAT),
-    LossFacts("softmax", r"softmax|cross.?entropy|^ce$", unit_rows=False),
+    LossFacts("softmax", r"softmax|cross.?entropy|^ce$"),
 )
 """What the papers state, which examples/train_with_any_loss cites one by one."""
 

@@ -114,7 +114,9 @@ class MemoryOffice:
         self.unknown = 2
         self.frames = 0
         self.jpeg = b"\xff\xd8\xff"
-        self.camera_list = (CameraStatus("entrance", CameraState.LIVE, True, 25.0, 12.0, 0.04, 0),)
+        self.camera_list: tuple[CameraStatus, ...] = (
+            CameraStatus("entrance", CameraState.LIVE, True, 25.0, 12.0, 0.04, 0),
+        )
         self._numbers = itertools.count(1)
         self._forgetters: list[Callable[[Person], None]] = []
 

@@ -15,7 +15,7 @@ from examples.attendance.times import as_utc, day_of
 from tests.attendance.scripted_day import LOOK_S, Day, Stay, random_day
 from tests.attendance.simulation import TICK_S, run_day
 
-QUICK_DAYS = 6
+QUICK_DAYS = 4
 DAYS = 50
 
 

@@ -99,7 +99,9 @@ class Rig:
         ready = threading.Event()
         observer = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         observer.on_subscribe = lambda *_: ready.set()
-        observer.on_message = lambda _c, _d, m: self.messages.append((m.topic, m.payload, m.retain))
+        observer.on_message = lambda _c, _d, m: self.messages.append(
+            (m.topic, bytes(m.payload), m.retain)
+        )
         observer.connect("127.0.0.1", self.broker.port)
         observer.subscribe("#")
         observer.loop_start()

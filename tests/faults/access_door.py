@@ -9,8 +9,10 @@ a mated face, or a stranger, stands before the camera all the time.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,9 @@ from edgeface.camera import LiveSource, SourceOptions
 from edgeface.camera.captures import CaptureSpec
 from edgeface.errors import EdgefaceError
 from edgeface.types import Frame
-from tests.access_cases import CHEAP, FACTS, PIN, POLICY, seen
+from tests.access_cases import CAMERA, CHEAP, FACTS, PIN, POLICY, seen
 
-__all__ = ["FREE_POLICY"]
-
-FREE_POLICY = {"anti_passback": "off"}
+__all__ = ["App", "main"]
 
 
 def say(text: str) -> None:
@@ -71,15 +71,15 @@ class App:
 
 def without_camera(app: App) -> None:
     pixels = np.zeros((48, 64, 3), np.uint8)
-    from tests.access_cases import CAMERA
-
-    while True:
+    parent = os.getppid()
+    while os.getppid() == parent:
         app.step(Frame(pixels, time.monotonic()), CAMERA)
         time.sleep(0.06)
 
 
 def with_camera(app: App, source: LiveSource) -> None:
-    while True:
+    parent = os.getppid()
+    while os.getppid() == parent:
         frame = source.read(0.1)
         app.step(frame, source.health())
 
@@ -93,10 +93,8 @@ def main() -> None:
         factors = FactorStore(folder, keys, cost=CHEAP)
         if not factors.subjects():
             factors.set_pin("Ada", PIN)
-        from dataclasses import replace
-
         controller = AccessController.open(
-            replace(POLICY, **FREE_POLICY),
+            replace(POLICY, anti_passback="off"),
             folder,
             keys,
             lambda _policy: FACTS,
@@ -110,6 +108,7 @@ def main() -> None:
     say("ready")
     if given["camera"] is None:
         without_camera(app)
+        return
     spec = CaptureSpec(**given["camera"])
     with LiveSource("faulty camera", spec, SourceOptions(must_open=False)) as source:
         with_camera(app, source)

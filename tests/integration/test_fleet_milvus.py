@@ -135,15 +135,18 @@ def test_a_fleet_is_joined_once(milvus: int, key: FleetKey, tmp_path: Path) -> N
         assert not again.sync().changed_something
 
 
-def test_more_people_than_one_answer_holds(milvus: int, key: FleetKey, tmp_path: Path) -> None:
+def test_more_people_than_one_answer_holds(
+    milvus: int, key: FleetKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeface.gallery.fleet.milvus._STAMPS_AT_ONCE", 90)
     with (
         open_device(tmp_path / "one.db", milvus, key, timeout_s=60) as one,
         open_device(tmp_path / "two.db", milvus, key, timeout_s=60) as two,
     ):
-        for number in range(300):
+        for number in range(150):
             one.add(f"p{number}", [template(number)])
-        assert one.sync().sent == 300
-        assert two.sync().added == 300
+        assert one.sync().sent == 150
+        assert two.sync().added == 150
         assert contents(one) == contents(two)
 
 
@@ -225,6 +228,19 @@ def test_a_server_that_does_not_answer_is_given_up_in_time(
             assert one.search(template(1))[0].subject == "ann"
             time.sleep(0.1)
         assert isinstance(one.status.error, FleetUnavailableError)
+
+
+def test_closing_does_not_wait_for_the_server(
+    proxy: CuttingProxy, key: FleetKey, tmp_path: Path
+) -> None:
+    proxy.is_silent = True
+    one = open_device(tmp_path / "one.db", proxy.port, key, timeout_s=60.0)
+    one.start()
+    time.sleep(0.5)
+    started = time.monotonic()
+    one.close()
+    # Far below the time-out of the server, far above what a busy machine takes.
+    assert time.monotonic() - started < 30.0
 
 
 def test_no_server_at_all_is_a_typed_error(key: FleetKey, tmp_path: Path, milvus: int) -> None:

@@ -160,6 +160,28 @@ class InsightFacePytorch(_StagedTrunk):
         return self.bn(self.linear(x.flatten(1)))
 
 
+class Cavaface(_StagedTrunk):
+    """Layout mobilefacenet-cavaface."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__(state)
+        last, inputs = state["conv_6_sep.conv.weight"].shape[:2]
+        size = state["output_layer.linear.weight"].shape[0]
+        self.conv_6_sep = ConvBnPrelu(_conv(inputs, last))
+        self.output_layer = nn.ModuleDict(
+            {
+                "conv_6_dw": ConvBnPrelu(_conv(last, last, 7, 1, last), prelu=False),
+                "linear": nn.Linear(last, size, bias=False),
+                "bn": nn.BatchNorm1d(size),
+            }
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        end = self.output_layer
+        x = end["conv_6_dw"](self.conv_6_sep(self.trunk(x)))
+        return end["bn"](end["linear"](x.flatten(1)))
+
+
 class Bubbliiiing(_StagedTrunk):
     """Layout mobilefacenet-bubbliiiing."""
 
@@ -249,9 +271,73 @@ class Foamliu(nn.Module):
         return self.bn(self.conv3(self.gdconv(x))).flatten(1)
 
 
+class _Layers(nn.Module):
+    """Modules under ``layers``, one after the other."""
+
+    def __init__(self, *parts: nn.Module, residual: bool = False) -> None:
+        super().__init__()
+        self.residual = residual
+        self.layers = nn.Sequential(*parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x) if self.residual else self.layers(x)
+
+
+def _layers_unit(conv: nn.Conv2d, *, prelu: bool = True) -> _Layers:
+    width = conv.out_channels
+    return _Layers(conv, nn.BatchNorm2d(width), *([nn.PReLU(width)] if prelu else []))
+
+
+class ArcFaceTorchMbf(nn.Module):
+    """Layout mobilefacenet-arcface-torch; its second layer has groups of any size."""
+
+    def __init__(self, state: dict[str, Tensor]) -> None:
+        super().__init__()
+        stem, per_group = state["layers.1.layers.0.weight"].shape[:2]
+        parts: list[nn.Module] = [
+            _layers_unit(_conv(3, stem, 3, 2)),
+            _layers_unit(_conv(stem, stem, 3, 1, stem // per_group)),
+        ]
+        for k, count in enumerate((0, 4, 0, 6, 0, 2), start=2):
+            if count:
+                at = [f"layers.{k}.layers.{n}." for n in range(count)]
+                parts.append(_Layers(*(self._block(state, one, 1) for one in at)))
+            else:
+                parts.append(self._block(state, f"layers.{k}.", 2))
+        self.layers = nn.ModuleList(parts)
+        last, inputs = state["conv_sep.layers.0.weight"].shape[:2]
+        kernel = tuple(state["features.layers.0.layers.0.weight"].shape[2:])
+        size = state["features.layers.2.weight"].shape[0]
+        self.conv_sep = _layers_unit(_conv(inputs, last))
+        self.features = _Layers(
+            _layers_unit(_conv(last, last, kernel, 1, last), prelu=False),
+            nn.Flatten(),
+            nn.Linear(last, size, bias=False),
+            nn.BatchNorm1d(size),
+        )
+
+    @staticmethod
+    def _block(state: dict[str, Tensor], at: str, stride: int) -> _Layers:
+        hidden, inputs = state[f"{at}layers.0.layers.0.weight"].shape[:2]
+        outputs = state[f"{at}layers.2.layers.0.weight"].shape[0]
+        return _Layers(
+            _layers_unit(_conv(inputs, hidden)),
+            _layers_unit(_conv(hidden, hidden, 3, stride, hidden)),
+            _layers_unit(_conv(hidden, outputs), prelu=False),
+            residual=stride == 1,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self.layers:
+            x = part(x)
+        return self.features(self.conv_sep(x))
+
+
 REFERENCES: dict[str, type[nn.Module]] = {
+    "mobilefacenet-arcface-torch": ArcFaceTorchMbf,
     "mobilefacenet-xiaoccer": Xiaoccer,
     "mobilefacenet-foamliu": Foamliu,
     "mobilefacenet-bubbliiiing": Bubbliiiing,
+    "mobilefacenet-cavaface": Cavaface,
     "mobilefacenet-insightface-pytorch": InsightFacePytorch,
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def store(tmp_path: Path) -> FactorStore:
     return FactorStore(tmp_path, KEYS, cost=CHEAP)
 
 
-def totp_of(uri: str) -> pyotp.TOTP:
+def totp_of(uri: str) -> Any:
     found = pyotp.parse_uri(uri)
     assert isinstance(found, pyotp.TOTP)
     return found

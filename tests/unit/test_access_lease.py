@@ -31,8 +31,8 @@ class Lock:
         )
         return replace(lease, **changes)  # type: ignore[arg-type]
 
-    def token(self, key: bytes = KEY, **changes: object) -> str:
-        return sign_lease(self.lease(**changes), key).token
+    def token(self, **changes: object) -> str:
+        return sign_lease(self.lease(**changes), KEY).token
 
 
 @pytest.fixture

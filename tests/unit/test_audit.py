@@ -145,7 +145,8 @@ def test_an_older_head_is_noticed_and_an_older_log_by_the_head_kept_elsewhere(
     old_log, old_head = path.read_bytes(), head_of(path).read_bytes()
     opened = AuditLog.open(path, KEYS)
     for _ in range(5):
-        newest = append(opened)
+        append(opened)
+    newest = opened.head
     opened.close()
     good = path.read_bytes(), head_of(path).read_bytes()
     head_of(path).write_bytes(old_head)
@@ -272,7 +273,8 @@ def test_what_is_no_json_is_refused_and_leaves_the_log_as_it_was(log: Path, valu
 def tampered(content: bytes, rng: random.Random) -> bytes:
     """Return ``content`` changed in one random way."""
     rows = content.splitlines(keepends=True)
-    way = rng.randrange(7)
+    # Few bytes without lines have fewer ways.
+    way = rng.choice((0, 1, 5, 6) if len(rows) < 2 else range(7))
     if way == 0:  # one bit
         k = rng.randrange(len(content))
         return content[:k] + bytes([content[k] ^ (1 << rng.randrange(8))]) + content[k + 1 :]

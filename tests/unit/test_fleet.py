@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgeface.errors import FleetUnavailableError, GalleryKeyError, SubjectExistsError
-from edgeface.gallery import Consent, EnrolmentRecord, SqliteGallery
+from edgeface.gallery import Consent, EnrolmentRecord, Gallery, SqliteGallery
 from edgeface.gallery.fleet import FleetGallery, FleetKey
 from edgeface.testing.fleet import FakeFleetServer
 from edgeface.types import Template
@@ -277,6 +277,24 @@ def test_a_restored_replica_takes_another_name_and_loses_nothing(
     assert len(one.templates("alicia")) == 2
 
 
+def test_a_copied_replica_and_its_original_never_differ_for_good(
+    tmp_path: Path, pair: Pair, server: FakeFleetServer
+) -> None:
+    from edgeface.gallery.backup import back_up
+
+    one, two = pair
+    one.add("alice", [template(1)])
+    exchange(one, two)
+    copy = tmp_path / "copy.db"
+    back_up(one.replica.vault, copy, "2026-01-01T00:00:00+00:00")
+    with FleetGallery(open_replica(copy), server, KEY) as cloned:
+        # The same device name, the same clock, another content.
+        one.rename("alice", "alicia")
+        cloned.rename("alice", "alison")
+        exchange(one, cloned, two, one)
+        assert contents(one) == contents(cloned) == contents(two)
+
+
 def test_a_device_of_another_fleet_is_refused(tmp_path: Path, pair: Pair) -> None:
     server = FakeFleetServer()
     with pytest.raises(GalleryKeyError, match="another fleet"):
@@ -285,6 +303,17 @@ def test_a_device_of_another_fleet_is_refused(tmp_path: Path, pair: Pair) -> Non
     with pytest.raises(GalleryKeyError, match="fleet-key"):
         FleetGallery(replica, server)
     replica.close()
+
+
+def test_a_fleet_gallery_is_a_gallery(pair: Pair) -> None:
+    gallery: Gallery = pair[0]
+    gallery.add("alice", [template(1)])
+    assert gallery.model_id == MODEL
+    (found,) = gallery.search_many([template(1)], 1)
+    assert found[0].subject == "alice"
+    assert len(gallery.templates("alice")) == 1
+    gallery.remove("alice")
+    assert gallery.search(template(1)) == []
 
 
 def test_a_fleet_gallery_refuses_what_every_gallery_refuses(pair: Pair) -> None:

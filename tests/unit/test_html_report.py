@@ -125,6 +125,7 @@ def test_an_empty_report_is_a_page_with_what_the_manifest_knows() -> None:
         ("ladder", "What was tried"),
         ("activation_set", "Activation set"),
         ("exported_at", "Exported"),
+        ("discovery", "How the preprocessing was found"),
         ("preprocessing", "Preprocessing"),
     ],
 )

@@ -11,10 +11,10 @@ import pytest
 from edgeface.errors import ArchitectureError
 from edgeface.types import FloatArray, Size
 from edgeface_export.architectures import LAYOUTS
+from edgeface_export.architectures.mobilefacenet import MobileFaceNetLayout
 from edgeface_export.architectures.network import Add, Conv, Linear, PRelu, Relu
 from edgeface_export.architectures.recognition import Recognition, describe_unknown, recognise
 from edgeface_export.graph.reference import reference_embeddings
-from edgeface_export.architectures.mobilefacenet import MobileFaceNetLayout
 from tests.builders_export import (
     LAYOUT_NAMES,
     MOBILEFACENETS,
@@ -38,12 +38,9 @@ def dropped(found: Recognition) -> dict[str, tuple[str, ...]]:
 
 
 def test_every_layout_of_the_table_is_tested_here() -> None:
-    # Those that are no MobileFaceNet for recognition are tested in test_pad_export.py,
-    # test_residual_layout.py and test_layout_families.py.
+    # The others are tested in test_layout_families.py.
     others = {layout.name for layout in LAYOUTS if not isinstance(layout, MobileFaceNetLayout)}
     assert sorted({layout.name for layout in LAYOUTS} - others) == LAYOUT_NAMES
-    tested = {"minifasnet-se-silent-face", "minifasnet-silent-face", "residual-edgeface"}
-    assert others - tested == set(FAMILY_LAYOUTS)
 
 
 @pytest.mark.parametrize("name", LAYOUT_NAMES)
@@ -73,7 +70,7 @@ def test_every_layout_has_the_structure_of_the_paper(name: str) -> None:
     network = recognise(random_state(MOBILEFACENETS[name])).network
     kinds = [type(layer) for layer in network.layers]
     foamliu = name == "mobilefacenet-foamliu"
-    flat = name == "mobilefacenet-insightface-pytorch"
+    flat = MOBILEFACENETS[name].flat
     assert kinds.count(Add) == 12
     assert kinds.count(Conv) == 50 + foamliu - flat
     assert kinds.count(Linear) == flat

@@ -299,8 +299,9 @@ def test_openssl_agrees_with_the_signature(signed: Path, maker: SigningKey, tmp_
     (tmp_path / "message").write_bytes(message)
     (tmp_path / "sig").write_bytes(bytes.fromhex(entry.signature))
     (tmp_path / "key.pub").write_bytes(maker.public_key.to_pem())
+    command = "openssl pkeyutl -verify -pubin -inkey key.pub -rawin -in message -sigfile sig"
     done = subprocess.run(
-        "openssl pkeyutl -verify -pubin -inkey key.pub -rawin -in message -sigfile sig".split(),
+        command.split(),
         cwd=tmp_path,
         check=False,
         capture_output=True,

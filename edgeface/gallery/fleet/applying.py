@@ -39,7 +39,8 @@ class Applier:
         ``known`` was read.
         """
         with self._vault.changing() as change:
-            entries = {entry.uid: entry for entry in self._vault.people.subjects.values()}
+            found = [self._vault.people.subjects.with_uid(one.uid) for one, _, _ in known]
+            entries = {entry.uid: entry for entry in found if entry is not None}
             wanted = {merged.uid for merged, _, _ in known}
             holders = [self._vault.people.find(merged.person.name) for merged, _, _ in known]
             is_current = all(
@@ -62,9 +63,10 @@ class Applier:
         """
         skipped = []
         with self._vault.changing() as change:
-            uids = {entry.uid for entry in self._vault.people.subjects.values()}
+            people = self._vault.people
             for merged, state in new:
-                if merged.uid in uids or self._vault.people.find(merged.person.name) is not None:
+                is_here = people.subjects.with_uid(merged.uid) is not None
+                if is_here or people.find(merged.person.name) is not None:
                     skipped.append(merged.name)
                     continue
                 entry = add_person(self._vault.keys, change, merged.person, uid=merged.uid)

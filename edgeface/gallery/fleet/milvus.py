@@ -75,6 +75,7 @@ class MilvusServer:
         self._address = address
         self.collection = f"edgeface_{key.fleet_id[:16]}_{model_id[:12]}"
         self._client: Any = None
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def stamps(self) -> list[RowStamp]:
@@ -124,16 +125,18 @@ class MilvusServer:
                 client.delete(self.collection, ids=list(part), timeout=self._address.timeout_s)
 
     def close(self) -> None:
-        """Free the connection; may be called twice."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(Exception):
-                client.close()
+        """Free the connection; may be called twice.
+
+        A call that waits for an answer is not waited for: it fails at once.
+        """
+        self._is_closed = True
+        self._drop()
 
     @contextlib.contextmanager
     def _asking(self, what: str) -> Iterator[Any]:
         with self._lock:
+            if self._is_closed:
+                raise FleetUnavailableError("the connection to the fleet's server was closed")
             try:
                 if self._client is None:
                     self._client = self._connected()

@@ -135,11 +135,10 @@ class FleetSync:
     def _forget_here(self, local: Local) -> None:
         # The person may have another name by now, or be gone.
         with self._vault.reading():
-            entries = self._vault.people.subjects.values()
-            names = [one.person.name for one in entries if one.uid == local.entry.uid]
-        for person in names:
+            entry = self._vault.people.subjects.with_uid(local.entry.uid)
+        if entry is not None:
             with contextlib.suppress(SubjectNotFoundError):
-                self._replica.forget(person)
+                self._replica.forget(entry.person.name)
 
     def _take(self, view: View, listing: Listing) -> SyncReport:
         """Bring into the replica what the others wrote."""

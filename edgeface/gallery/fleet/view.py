@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeface.errors import GalleryModelError
+from edgeface.errors import GalleryError, GalleryModelError
 from edgeface.gallery.base import short_id
 from edgeface.gallery.fleet.merging import Local
 from edgeface.gallery.fleet.rows import RowSealer
@@ -13,6 +13,10 @@ from edgeface.gallery.forgetting import forgotten_mark
 from edgeface.gallery.vault import Vault
 
 __all__ = ["View", "mark_of", "read_view"]
+
+# About 10 ms each, in which nobody can search.
+_PEOPLE_AT_ONCE = 256
+_MOST_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +45,51 @@ class View:
 def read_view(vault: Vault, memory: FleetMemory, sealer: RowSealer) -> View:
     """Return what the replica holds now.
 
+    Searches go on between the pages that it is read in.
+
     Raises:
         GalleryModelError: The gallery was moved to another model since it was opened.
     """
+    for _ in range(_MOST_ATTEMPTS):
+        view = _paged(vault, memory, sealer)
+        if view is not None:
+            return view
+    # Somebody writes all the time: nobody else may now.
+    with vault.reading():
+        view = _paged(vault, memory, sealer)
+    if view is None:  # pragma: no cover - nobody can write while it is read
+        raise GalleryError("the gallery changes all the time; try again")
+    return view
+
+
+def _paged(vault: Vault, memory: FleetMemory, sealer: RowSealer) -> View | None:
+    """Return the replica; None where it changed while it was read."""
     with vault.reading() as connection:
-        people = vault.people
-        if people.active.model_id != sealer.model_id:
-            raise GalleryModelError(
-                f"the gallery was moved to model {short_id(people.active.model_id)}; open the "
-                "fleet again"
-            )
+        people, head = vault.people, vault.head
+        _require_model(people.active.model_id, sealer)
         uids = people.template_uids(people.active.row_id)
         rows = connection.execute("SELECT mark FROM forgotten").fetchall()
         states = memory.read(connection)
-        found = {
-            sealer.person_name(entry.uid): Local(entry, frozenset(uids.get(row_id, ())))
-            for row_id, entry in people.subjects.items()
-        }
-    return View(found, states, frozenset(mark.hex() for (mark,) in rows))
+    found: dict[str, Local] = {}
+    last = -1
+    while True:
+        with vault.reading():
+            if vault.head != head:
+                return None
+            page = vault.people.subjects.after(last, _PEOPLE_AT_ONCE)
+        for entry in page:
+            local = Local(entry, frozenset(uids.get(entry.row_id, ())))
+            found[sealer.person_name(entry.uid)] = local
+        if not page:
+            return View(found, states, frozenset(mark.hex() for (mark,) in rows))
+        last = page[-1].row_id
+
+
+def _require_model(model_id: str, sealer: RowSealer) -> None:
+    if model_id != sealer.model_id:
+        raise GalleryModelError(
+            f"the gallery was moved to model {short_id(model_id)}; open the fleet again"
+        )
 
 
 def mark_of(vault: Vault, uid: bytes) -> str:

@@ -24,6 +24,11 @@ MAX_PASSWORD = 128
 _MAX_NAME = 60
 _MAX_ACCOUNTS = 50
 _FILE = "accounts.json"
+# The hash of 32 random bytes that nobody kept: what a name without an account is compared with.
+_NOBODY = (
+    "$argon2id$v=19$m=65536,t=3,p=4$5iyc0BceGsQ9FWJtxrklOw$"
+    "THhoK1ogmDY+PyT0SSD5G6la3i3fvHc64dkvhgafBLA"
+)
 
 
 class AccountBook:
@@ -36,7 +41,6 @@ class AccountBook:
         self._hashing = threading.Semaphore(1)
         self._hasher = _password_hasher()
         self._hashes = self._read()
-        self._no_such_account = self._hasher.hash(secrets.token_urlsafe(16))
         self._token = None if self._hashes else secrets.token_urlsafe(24)
 
     @property
@@ -109,7 +113,7 @@ class AccountBook:
             return False
         with self._hashing:
             try:
-                self._hasher.verify(known or self._no_such_account, password)
+                self._hasher.verify(known or _NOBODY, password)
             except (VerificationError, InvalidHashError):
                 return False
         return known is not None

@@ -131,7 +131,7 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return _Refusal(405, "Only GET and POST are answered.")
         if scope["method"] == "POST":
-            refusal = _post_refusal(headers, host, scope["path"])
+            refusal = _post_refusal(headers, (host, *self._settings.names), scope["path"])
             if refusal is not None:
                 return refusal
         if scope["path"] in OPERATOR_PATHS:
@@ -233,18 +233,29 @@ class _LimitedBody:
         return message
 
 
-def _post_refusal(headers: Mapping[bytes, str], host: str, path: str) -> _Refusal | None:
+def _post_refusal(
+    headers: Mapping[bytes, str], hosts: tuple[str, ...], path: str
+) -> _Refusal | None:
+    """Return why a form is refused; ``hosts`` are this site's, as a proxy may rewrite the header."""
     length = headers.get(b"content-length", "0")
     if not length.isascii() or not length.isdigit():
         return _Refusal(400, "The length of the upload is not a number.")
     if int(length[:12]) > _body_limit(path):
         return _Refusal(413, "The upload is too large.")
     origin = headers.get(b"origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and not _is_of(origin, hosts):
         return _Refusal(403, "The form was sent from another site.")
     if headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return _Refusal(403, "The form was sent from another site.")
     return None
+
+
+def _is_of(origin: str, hosts: tuple[str, ...]) -> bool:
+    try:
+        found = urlsplit(origin).netloc.lower()
+    except ValueError:
+        return False
+    return bool(found) and found in {host.lower() for host in hosts}
 
 
 def _body_limit(path: str) -> int:

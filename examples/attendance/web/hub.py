@@ -8,11 +8,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
+from edgeface.errors import EdgefaceError
 from examples.attendance.interface import ChangeKind, LiveEvent, LiveFrame, Office
 
 __all__ = ["HubFullError", "LiveHub"]
 
-_MOST_STREAMS = 100
+# The display is open to everybody; who fills it up must not lock out those who signed in.
+_MOST_STREAMS, _MOST_PUBLIC_STREAMS = 100, 40
 _QUEUE = 64
 _WAIT_S = 0.5
 # A picture a person watches needs no more; recognition has its own frames.
@@ -32,7 +34,7 @@ class LiveHub:
         self._pumps: dict[str, _Pump] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._streams = 0
+        self._streams = {True: 0, False: 0}
 
     def start(self) -> None:
         """Begin to listen; called within the event loop that the browsers are served from."""
@@ -59,14 +61,16 @@ class LiveHub:
         for pump in list(self._pumps.values()):
             pump.join()
 
-    async def events(self, *, beat_s: float) -> AsyncIterator[LiveEvent | None]:
+    async def events(self, *, beat_s: float, is_public: bool) -> AsyncIterator[LiveEvent | None]:
         """Yield what happens, and None when nothing did for ``beat_s``.
+
+        ``is_public`` says that there is no login.
 
         Raises:
             HubFullError: Too many browsers.
         """
         queue: asyncio.Queue[LiveEvent] = asyncio.Queue(_QUEUE)
-        self._enter()
+        self._enter(is_public)
         self._queues.add(queue)
         try:
             while not self.is_stopping:
@@ -76,33 +80,34 @@ class LiveHub:
                 yield event
         finally:
             self._queues.discard(queue)
-            self._streams -= 1
+            self._streams[is_public] -= 1
 
-    async def frames(self, camera: str) -> AsyncIterator[LiveFrame | None]:
+    async def frames(self, camera: str, *, is_public: bool) -> AsyncIterator[LiveFrame | None]:
         """Yield each new picture of ``camera``, leaving out what is too fast; None every few s.
 
         Raises:
             HubFullError: Too many browsers.
         """
-        self._enter()
+        self._enter(is_public)
         pump = self._pumps.get(camera)
         if pump is None or not pump.join_viewer():
             pump = self._pumps[camera] = _Pump(self._office, camera, self._stopping)
             pump.join_viewer()
         shown = -1
         try:
-            while not self.is_stopping:
+            while not (self.is_stopping or pump.is_over):
                 frame = await pump.next(shown)
                 shown = shown if frame is None else frame.number
                 yield frame
         finally:
             pump.leave_viewer()
-            self._streams -= 1
+            self._streams[is_public] -= 1
 
-    def _enter(self) -> None:
-        if self._streams >= _MOST_STREAMS or self.is_stopping:
+    def _enter(self, is_public: bool) -> None:
+        most = _MOST_PUBLIC_STREAMS if is_public else _MOST_STREAMS
+        if self._streams[is_public] >= most or self.is_stopping:
             raise HubFullError
-        self._streams += 1
+        self._streams[is_public] += 1
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._office.subscribe() as subscription:
@@ -135,6 +140,11 @@ class _Pump:
         self._changed = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="web-pictures", daemon=True)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no more pictures come."""
+        return self._is_over
+
     def join_viewer(self) -> bool:
         """Count one more who looks; False when the pump has just ended."""
         with self._lock:
@@ -166,7 +176,12 @@ class _Pump:
         number = -1
         while self._goes_on():
             begun_s = time.monotonic()
-            frame = self._office.live_frame(self._camera, after=number, timeout_s=_WAIT_S)
+            try:
+                frame = self._office.live_frame(self._camera, after=number, timeout_s=_WAIT_S)
+            except EdgefaceError:  # the camera is gone
+                with self._lock:
+                    self._is_over = True
+                return
             if frame is not None:
                 number = frame.number
                 with suppress(RuntimeError):  # the loop was closed meanwhile

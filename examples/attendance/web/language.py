@@ -46,8 +46,13 @@ class Messages:
         return self._texts[key].format_map(values)
 
     def sentence(self, english: str) -> str:
-        """Return what the SDK says in English, in this language where a translation is known."""
-        return self._sentences.get(english, english)
+        """Return what the SDK or the office says in English, in this language where it is known.
+
+        It begins with a capital letter and ends with a full stop.
+        """
+        said = self._sentences.get(english, english).strip()
+        end = "" if said.endswith((".", "!", "?", "…")) or not said else "."
+        return f"{said[:1].upper()}{said[1:]}{end}"
 
     def day(self, day: date) -> str:
         """Return a date in words."""

@@ -39,10 +39,14 @@ def begin(request: Request, form: CheckedForm) -> Response:
     if not form.is_checked("consent"):
         return _first_page(request, form.text("person"), form=form, problem="enrol.no_consent")
     try:
-        person = _person(request, form)
         session = site_of(request).office.start_enrolment()
     except AttendanceError as exc:
-        return _first_page(request, form.text("person"), form=form, problem="", detail=str(exc))
+        return _first_page(request, form.text("person"), form=form, detail=str(exc))
+    try:
+        person = _person(request, form)
+    except AttendanceError as exc:
+        session.close()
+        return _first_page(request, form.text("person"), form=form, detail=str(exc))
     return redirect(f"/enrol/camera?person={person.id}&session={session.id}")
 
 

@@ -58,10 +58,9 @@ class _Figures:
     def collect(self) -> Iterator[Metric]:
         """Yield the figures."""
         health = self._office.health()
-        yield _gauge("up", "1 when attendance is being taken", float(health.is_ok))
-        yield _gauge("present", "People who are in", float(health.present))
-        for name, value in health.figures.items():
-            yield _gauge(name, "Figure of the recogniser", value)
+        yield _figure("up", "1 when attendance is being taken", float(health.is_ok))
+        for name, value in {"present": float(health.present), **health.figures}.items():
+            yield _figure(name, name.replace("_", " "), value)
         yield _by_label(
             "camera_fps", "Frames a second", "camera", {c.name: c.fps for c in health.cameras}
         )
@@ -85,10 +84,11 @@ class _Figures:
         )
 
 
-def _gauge(name: str, text: str, value: float) -> Any:
-    from prometheus_client.core import GaugeMetricFamily
+def _figure(name: str, text: str, value: float) -> Any:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    return GaugeMetricFamily(f"{_PREFIX}_{name}", text, value=value)
+    family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    return family(f"{_PREFIX}_{name.removesuffix('_total')}", text, value=value)
 
 
 def _by_label(name: str, text: str, label: str, values: dict[str, float]) -> Any:

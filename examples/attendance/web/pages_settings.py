@@ -127,6 +127,8 @@ def _changed(now: Settings, form: Form) -> Settings:
         zone_name=form.text("zone_name"),
         day_starts_at=_time(form.text("day_starts_at")),
         absence_s=60.0 * _number(form.text("absence_min")),
+        blind_s=60.0 * _number(form.text("blind_min")),
+        longest_pin_visit_s=3600.0 * _number(form.text("longest_pin_h")),
         retention_days=int(_number(form.text("retention_days"))),
         display_names=NameDisplay(display) if display in set(NameDisplay) else now.display_names,
         overlay_public=form.is_checked("overlay_public"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
@@ -143,7 +142,7 @@ def _card(person: Person, name: str) -> PersonCard:
         person.id,
         name,
         _initials(name),
-        hashlib.sha256(person.id.encode()).digest()[0] % _TINTS,
+        person.number % _TINTS,
         person.number,
         person.is_active,
         person.has_face,

@@ -47,7 +47,7 @@ async def _events(request: Request, *, is_public: bool) -> AsyncIterator[bytes]:
     # The browser asks again after this many milliseconds when the server was restarted.
     yield b"retry: 3000\n\n"
     try:
-        async for event in site.hub.events(beat_s=_BEAT_S):
+        async for event in site.hub.events(beat_s=_BEAT_S, is_public=is_public):
             if not _may_go_on(request, site, is_public=is_public):
                 return
             yield b": beat\n\n" if event is None else _message(event, is_public=is_public)
@@ -60,7 +60,7 @@ async def _pictures(request: Request, camera: str, *, is_public: bool) -> AsyncI
     # The boundary is sent after each picture: browsers show one when they have seen its end.
     yield f"--{_BOUNDARY}\r\n".encode()
     try:
-        async for frame in site.hub.frames(camera):
+        async for frame in site.hub.frames(camera, is_public=is_public):
             if not _may_go_on(request, site, is_public=is_public):
                 return
             if frame is not None:

@@ -11,6 +11,7 @@ __all__ = [
     "AVERAGED_COPY",
     "HEAD",
     "OTHER",
+    "QUANTISED",
     "RAW_COPY",
     "is_averaged",
     "kinds_beside",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 HEAD, OTHER = "classification head", "other tensors"
+QUANTISED = "scales of quantised layers"
 RAW_COPY, AVERAGED_COPY = "weights before averaging", "averaged weights"
 _COPY, _LOSS_STATE = "copy of the network", "state of the loss"
 # timm's state_dict_ema and model_ema, Lightning's and ultralytics' ema, torch.optim.swa_utils'
@@ -62,7 +64,7 @@ def kinds_beside(
     taken, *copies = sorted(prefixes, key=preference)
     heads = {_parent(name): tensors[name] for name, kind in kinds.items() if kind == HEAD}
     found = {}
-    for name, kind in kinds.items():
+    for name, kind in _without_loss_scales(kinds).items():
         copy = _copy_of(name, copies)
         if copy is not None and kind in (OTHER, HEAD):
             found[name] = _named(copy, taken)
@@ -71,6 +73,19 @@ def kinds_beside(
         else:
             found[name] = kind
     return found
+
+
+def _without_loss_scales(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Return ``kinds`` with a lone ``scale`` as nothing known: a quantised layer has its zero too.
+
+    NormFace's learnt scale is one number of that name.
+    """
+    return {
+        name: OTHER
+        if kind == QUANTISED and f"{_parent(name)}.zero_point".lstrip(".") not in kinds
+        else kind
+        for name, kind in kinds.items()
+    }
 
 
 def _copy_of(name: str, copies: Iterable[str]) -> str | None:

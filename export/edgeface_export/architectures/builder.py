@@ -51,15 +51,18 @@ class LayerBuilder:
         stride: int = 1,
         padding: int | tuple[int, int] = 0,
         depthwise: bool = False,
+        grouped: bool = False,
     ) -> str:
         """Append a convolution, its BatchNorm and its activation; return the last one's name.
 
-        ``depthwise`` tells that there are as many outputs as inputs, in groups of as many as the
-        weights have inputs.
+        ``depthwise`` gives every channel a group of its own. ``grouped`` makes groups of as many
+        channels as the weights have inputs.
         """
         weight = self._weight(unit, axes=4)
         bias = self._tensors[f"{unit.conv}.bias"] if unit.bias else None
-        groups = int(weight.shape[0]) // max(1, int(weight.shape[1])) if depthwise else 1
+        groups = int(weight.shape[0]) if depthwise else 1
+        if grouped:
+            groups = max(1, int(weight.shape[0]) // max(1, int(weight.shape[1])))
         x = self.add(Conv(unit.conv, x, weight, bias, stride, padding, groups))
         x = self._norm(x, unit) if unit.norm else x
         if unit.activation:

@@ -103,7 +103,7 @@ class InceptionResNetLayout:
                 x = builder.add(MaxPool(f"{step.key}.pool", x, kernel=3, stride=2))
         for block in self.blocks:
             x = self._block(builder, x, block, tensors)
-        x = builder.add(GlobalAveragePool("mean", x))
+        x = builder.add(GlobalAveragePool("avgpool_1a", x))
         builder.matrix_head(x, self.embedding)
         return Network(tuple(builder.layers), _CROP_SIZE, self.template, self.preprocessing)
 

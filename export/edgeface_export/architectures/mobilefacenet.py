@@ -49,7 +49,8 @@ class MobileFaceNetLayout:
     ``expand``, ``depthwise`` and ``project`` are relative to the prefix of each block, and so are
     ``squeeze`` and ``excite``, the two halves of the module of blocks that are excited.
     ``separable`` names the pointwise half where the second layer is a separable pair. The
-    embedding is ``embedding``, a 1x1 convolution, or a matrix after flattening when ``flat``.
+    embedding is ``embedding``, a 1x1 convolution, or a matrix after flattening when ``flat``. The
+    second layer may have several channels in each group when ``stem_grouped``.
     """
 
     name: str
@@ -67,6 +68,7 @@ class MobileFaceNetLayout:
     embedding: Unit
     separable: Unit | None = None
     flat: bool = False
+    stem_grouped: bool = False
     squeeze: Unit | None = None
     excite: Unit | None = None
 
@@ -115,7 +117,8 @@ class MobileFaceNetLayout:
         """
         builder = LayerBuilder(tensors)
         x = builder.unit(INPUT, self.stem, stride=2, padding=1)
-        x = builder.unit(x, self.stem_depthwise, padding=1, depthwise=True)
+        grouped = self.stem_grouped
+        x = builder.unit(x, self.stem_depthwise, padding=1, depthwise=not grouped, grouped=grouped)
         if self.separable:
             x = builder.unit(x, self.separable)
         for block in self.blocks:

@@ -13,6 +13,7 @@ __all__ = ["keys_under", "left_over", "nearest"]
 
 # Lines of each kind of difference; with the first line and two that count the rest they are 8.
 _SHOWN = 2
+_STATISTICS = (".running_mean", ".running_var")
 _NO_WEIGHT = re.compile(r"num_batches_tracked$|(^|\.)(scale|zero_point)$")
 
 
@@ -26,10 +27,10 @@ def keys_under(tensors: Mapping[str, FloatArray], layout: Layout) -> Counter[str
     return counts
 
 
-def nearest(tensors: Mapping[str, FloatArray], layouts: Sequence[Layout]) -> str:
-    """Return which layout shares most keys under one prefix, and at most 8 lines of differences."""
+def nearest(tensors: Mapping[str, FloatArray], layouts: Sequence[Layout]) -> tuple[float, str]:
+    """Return the share of keys of the nearest layout, and what differs from it in up to 8 lines."""
     if not layouts:
-        return "no layout is known"
+        return 0.0, "no layout is known"
     found = []
     for layout in layouts:
         prefix, count = max(
@@ -40,6 +41,12 @@ def nearest(tensors: Mapping[str, FloatArray], layouts: Sequence[Layout]) -> str
     share, _, prefix, layout = max(found, key=lambda entry: entry[:2])
     keys = layout.tensor_names()
     missing = [key for key in keys if prefix + key not in tensors]
+    if missing and missing == [key for key in keys if key.endswith(_STATISTICS)]:
+        return share, (
+            f"all of layout {layout.name} is there but BatchNorm's running statistics: the "
+            "network works with the statistics of each batch alone, and cannot embed one face. "
+            "Run it over training pictures with track_running_stats=True and save it again"
+        )
     more = left_over(tensors, keys, prefix)
     first = missing[0] if missing else "none"
     head = (
@@ -47,9 +54,10 @@ def nearest(tensors: Mapping[str, FloatArray], layouts: Sequence[Layout]) -> str
         f"first {first}; {len(more)} in its modules that it has not"
     )
     if not share:
-        return head
+        return share, head
     unexpected = [f"{name} {tensors[name].shape}" for name in more]
-    return "\n".join([head, *_lines("missing", missing), *_lines("not in it", unexpected)])
+    lines = [head, *_lines("missing", missing), *_lines("not in it", unexpected)]
+    return share, "\n".join(lines)
 
 
 def _lines(kind: str, names: Sequence[str]) -> Iterator[str]:

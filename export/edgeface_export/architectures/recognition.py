@@ -39,7 +39,7 @@ _OPTIMISER = re.compile(r"(^|[._])(optimi[sz]er\w*|exp_avg\w*|momentum_buffer|pa
 _PACKED = "._packed_params._packed_params"
 _QUANTISED = "scales of quantised layers"
 _QUANTISER = re.compile(r"(^|\.)(scale|zero_point)$")
-_COUNTER = re.compile(r"num_batches_tracked$")
+_COUNTER = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
 _CENTRES = re.compile(r"(^|\.)(\w*cent(er|re)s?\w*)(\.|$)", re.IGNORECASE)
 # Key names that betray a family that this release cannot emit yet.
 _FAMILIES: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -176,6 +176,10 @@ def _kind(name: str, array: FloatArray, embedding_size: int) -> str:
     return OTHER
 
 
+# Of key names: a network this near to a known one is better told what differs.
+_NEAR = 0.5
+
+
 def describe_unknown(
     tensors: Mapping[str, FloatArray], *, layouts: tuple[Layout, ...] = LAYOUTS
 ) -> str:
@@ -183,7 +187,8 @@ def describe_unknown(
     family = next(
         (label for label, pattern in _FAMILIES if any(pattern.search(name) for name in tensors)), ""
     )
-    if family:
+    share, near = nearest(tensors, layouts)
+    if family and share < _NEAR:
         return f"the key names are those of {family}, which this release cannot export yet"
     convolutions = [array for array in tensors.values() if array.ndim == 4]
     matrices = [array for array in tensors.values() if array.ndim == 2]
@@ -200,7 +205,7 @@ def describe_unknown(
             "This maps an embedding to another; it is not a backbone that reads pictures"
         )
     said = _no_rgb_input([array.shape for array in convolutions]) or "no known layout fits"
-    return f"{said} ({nearest(tensors, layouts)})"
+    return f"{said} ({near})"
 
 
 def _no_rgb_input(shapes: list[tuple[int, ...]]) -> str:

@@ -37,7 +37,7 @@ class CropPlan:
     template: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FacePatch:
     """The piece of a photo around one face: uint8 RGB pixels, and (5, 2) points in them."""
 
@@ -45,7 +45,7 @@ class FacePatch:
     points_px: FloatArray
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LabelledFaces:
     """Faces and who they show: ``people`` has one number for each patch, equal for one person.
 

@@ -104,6 +104,8 @@ def _rename(node: onnx.NodeProto, source: str) -> None:
     del node.input[:], node.output[:]
     node.input.extend(inputs)
     node.output.extend(outputs)
+    if node.name == OUTPUT_NAME:
+        node.name = _SINGLE
 
 
 def _mirrored(source: str) -> list[onnx.NodeProto]:

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import Any
 
 from edgeface.manifest import Manifest
+from edgeface_export.html_report.discovery import discovery_section
 from edgeface_export.html_report.evidence import evidence_section
 from edgeface_export.html_report.facts import (
     exported_section,
@@ -44,6 +45,7 @@ def render_report(report: Mapping[str, Any], manifest: Manifest) -> str:
             head(report, manifest),
             "<main>",
             exported_section(report, manifest),
+            discovery_section(report),
             evidence_section(report, manifest, sensitivity_section(report), speed_section(report)),
             gates_section(report),
             ladder_section(report),

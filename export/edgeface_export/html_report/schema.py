@@ -158,6 +158,8 @@ class Report(TypedDict, total=False):
         facts by name: numbers, texts, flags, or one level of such facts. Shown in their order.
     ``refusal``
         the sentence that ended an export which failed.
+    ``discovery``
+        how the preprocessing was found, as ``edgeface_export.discovery.Discovery.to_dict``.
     ``exported_at``
         time of the export, ISO 8601.
     ``speed_conditions``
@@ -184,3 +186,4 @@ class Report(TypedDict, total=False):
     activation_set: Mapping[str, Any]
     exported_at: str
     refusal: str
+    discovery: Mapping[str, Any]

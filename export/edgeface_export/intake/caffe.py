@@ -14,8 +14,14 @@ from edgeface.types import FloatArray, Size
 from edgeface_export.architectures.network import Network, Preprocessing
 from edgeface_export.architectures.recognition import Dropped, Recognition
 from edgeface_export.checkpoints.source import read_source
+from edgeface_export.checkpoints.text import clip
 from edgeface_export.intake.caffe_layers import CaffeGraph
-from edgeface_export.intake.described import DescribedLayout, described, template_of
+from edgeface_export.intake.described import (
+    DAMAGE,
+    DescribedLayout,
+    described,
+    template_of,
+)
 from edgeface_export.intake.prototxt import MAX_CHARACTERS, Message, parse_prototxt
 
 __all__ = ["caffe_recognition", "find_prototxt"]
@@ -55,6 +61,15 @@ def caffe_recognition(
         CheckpointFormatError: The description cannot be read.
         ArchitectureError: It holds a layer that is not known, or does not fit the weights.
     """
+    try:
+        return _recognised(tensors, description, preprocessing)
+    except DAMAGE as exc:
+        raise ArchitectureError(f"{description.name} contradicts itself: {clip(exc)}") from exc
+
+
+def _recognised(
+    tensors: Mapping[str, FloatArray], description: Path, preprocessing: Preprocessing | None
+) -> Recognition:
     root = _parsed(description)
     blob, size = _input_of(root)
     graph = CaffeGraph(tensors, blob)

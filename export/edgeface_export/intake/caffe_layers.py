@@ -25,6 +25,7 @@ from edgeface_export.architectures.network import (
 )
 from edgeface_export.architectures.operations import Concat, MaxPool
 from edgeface_export.checkpoints.text import clip
+from edgeface_export.intake.described import require_padding_fits
 from edgeface_export.intake.prototxt import Message
 
 __all__ = ["CaffeGraph"]
@@ -94,7 +95,11 @@ class CaffeGraph:
         return tuple(self._layers.values())
 
     def put(self, layer: Layer) -> str:
-        """Add a layer, under a name of its own; return the name."""
+        """Add a layer under its name with a prefix, and return that."""
+        # Names of the description must not meet those that the emitter gives.
+        layer = replace(layer, name=f"net.{layer.name}")
+        if layer.name in self._layers:
+            raise ArchitectureError(f"two layers are called {clip(layer.name)}")
         self._layers[layer.name] = layer
         return layer.name
 
@@ -131,6 +136,7 @@ class CaffeGraph:
         depthwise = "epthwise" in layer.text("type")
         groups = len(weight) if depthwise else of.integer("group", 1)
         pads = _pair(of, "pad", 0)
+        require_padding_fits(f"layer {clip(name)}", pads, weight.shape[2:])
         return self.put(Conv(name, inputs[0], weight, bias, strides.pop(), pads, groups))
 
     def batch_norm(self, layer: Message, name: str, inputs: list[str]) -> str:
@@ -191,14 +197,16 @@ class CaffeGraph:
         source = inputs[0]
         if source not in self._flat:
             source = self.flatten(layer, f"{name}.flatten", inputs)
-        self._flat.add(name)
-        return self.put(Linear(name, source, weight, bias))
+        made = self.put(Linear(name, source, weight, bias))
+        self._flat.add(made)
+        return made
 
     def flatten(self, layer: Message, name: str, inputs: list[str]) -> str:
         """Add Flatten."""
         del layer
-        self._flat.add(name)
-        return self.put(Flatten(name, inputs[0]))
+        made = self.put(Flatten(name, inputs[0]))
+        self._flat.add(made)
+        return made
 
     def pooling(self, layer: Message, name: str, inputs: list[str]) -> str:
         """Add the mean of whole maps, or the largest of windows."""

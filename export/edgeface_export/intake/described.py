@@ -11,7 +11,10 @@ from edgeface.types import FloatArray, Size
 from edgeface_export.architectures.network import Network
 from edgeface_export.architectures.recognition import Dropped, Recognition
 
-__all__ = ["DescribedLayout", "described", "template_of"]
+__all__ = ["DAMAGE", "DescribedLayout", "described", "require_padding_fits", "template_of"]
+
+DAMAGE = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a description that contradicts itself may raise: a stride of 0, a part that is not there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +52,16 @@ def described(
         f"the last layer has {layout.network.embedding_size} outputs",
     )
     return Recognition(layout, layout.network, "", (), said, dropped, assumed)
+
+
+def require_padding_fits(name: str, pads: tuple[int, int], kernel: tuple[int, ...]) -> None:
+    """Refuse padding beyond a kernel's size, which no network has and which may take all memory.
+
+    Raises:
+        ArchitectureError: It is so, or negative.
+    """
+    if min(pads) < 0 or any(pad > side for pad, side in zip(pads, kernel, strict=True)):
+        raise ArchitectureError(f"{name}: padding {pads} of a kernel of {kernel}")
 
 
 def template_of(size: Size) -> str:

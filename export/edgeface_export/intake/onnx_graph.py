@@ -22,7 +22,12 @@ from edgeface_export.architectures.recognition import Dropped, Recognition
 from edgeface_export.checkpoints.text import clip
 from edgeface_export.graph.emit import emit
 from edgeface_export.graph.session import EmbeddingSession
-from edgeface_export.intake.described import DescribedLayout, described, template_of
+from edgeface_export.intake.described import (
+    DAMAGE,
+    DescribedLayout,
+    described,
+    template_of,
+)
 from edgeface_export.intake.onnx_nodes import NodeReader
 from edgeface_export.probes import synthetic_crops
 
@@ -65,6 +70,16 @@ def onnx_recognition(
             not known, or what was made of it computes something else.
     """
     model = onnx.load_model_from_string(content)
+    try:
+        _require_order(model.graph)
+        return _recognised(model, source, trainer, size)
+    except DAMAGE as exc:
+        raise ArchitectureError(f"the graph is damaged: {clip(exc)}") from exc
+
+
+def _recognised(
+    model: onnx.ModelProto, source: str, trainer: str, size: Size | None
+) -> Recognition:
     graph = _taken_apart(model, size)
     embedding, cut = _embedding_of(graph)
     lengths = frozenset(
@@ -95,6 +110,19 @@ def onnx_recognition(
     )
     dropped = (Dropped("cut from the end", cut),) if cut else ()
     return described(layout, reasons=reasons, dropped=dropped, assumed=True)
+
+
+def _require_order(graph: onnx.GraphProto) -> None:
+    """Refuse a graph that is not in order: walks over one with a circle would not end."""
+    made = {name for node in graph.node for name in node.output if name}
+    seen = set[str]()
+    for node in graph.node:
+        early = [name for name in node.input if name in made and name not in seen]
+        if early or seen.intersection(node.output):
+            raise ArchitectureError(
+                f"the graph is damaged: node {clip(node.name or node.output[:1])} is out of order"
+            )
+        seen.update(name for name in node.output if name)
 
 
 def _writer(model: onnx.ModelProto) -> str:

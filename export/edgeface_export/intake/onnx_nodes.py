@@ -30,10 +30,12 @@ from edgeface_export.architectures.network import (
 )
 from edgeface_export.architectures.operations import Concat, Gelu, MaxPool
 from edgeface_export.checkpoints.text import clip
+from edgeface_export.intake.described import require_padding_fits
 
 __all__ = ["KNOWN", "NodeReader"]
 
 _Array: TypeAlias = npt.NDArray[Any]
+_PREFIX = "net."
 
 
 class NodeReader:
@@ -74,7 +76,9 @@ class NodeReader:
         self.at[node.output[0]] = convert(self, node)
 
     def put(self, layer: Layer) -> str:
-        """Add a layer under its name, and return the name."""
+        """Add a layer under its name with a prefix, and return that."""
+        # Names of the graph must not meet those that the emitter gives.
+        layer = replace(layer, name=f"{_PREFIX}{layer.name}")
         if layer.name in self.shapes:
             raise ArchitectureError(f"two nodes give {clip(layer.name)}")
         self.layers[layer.name] = layer
@@ -120,6 +124,7 @@ class NodeReader:
         strides, dilations = set(of.get("strides", [1])), set(of.get("dilations", [1]))
         if weight.ndim != 4 or len(strides) != 1 or dilations != {1}:
             raise ArchitectureError(f"node {_named(node)}: a convolution of an unusual form")
+        require_padding_fits(_named(node), pads, weight.shape[2:])
         name, source = node.output[0], self.source(node)
         return self.put(Conv(name, source, weight, bias, strides.pop(), pads, of.get("group", 1)))
 

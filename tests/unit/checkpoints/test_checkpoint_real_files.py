@@ -133,11 +133,13 @@ def test_a_whole_module_of_torch_04_is_read_without_importing_its_classes(
     assert found.scalars == {}
 
 
-def test_caffe_files_are_refused_by_name(checkpoints: Path) -> None:
+def test_of_caffe_the_weights_are_read_and_the_description_is_refused(checkpoints: Path) -> None:
     stem = "amsoftmax-mobilefacenet-112x96-zhanglaplace"
-    for ending in (".caffemodel", ".prototxt"):
-        with pytest.raises(UnsupportedCheckpointError, match="Caffe"):
-            read_checkpoint(checkpoints / f"{stem}{ending}")
+    found = read_checkpoint(checkpoints / f"{stem}.caffemodel")
+    assert found.format is CheckpointFormat.CAFFE
+    assert found.tensors["conv5_dw.0"].array.shape == (512, 1, 7, 6)
+    with pytest.raises(UnsupportedCheckpointError, match=r"give the \.caffemodel"):
+        read_checkpoint(checkpoints / f"{stem}.prototxt")
 
 
 def test_four_megabytes_are_read_in_well_under_a_second(checkpoints: Path) -> None:

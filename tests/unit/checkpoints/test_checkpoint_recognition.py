@@ -40,7 +40,7 @@ CONTENTS: dict[str, tuple[bytes, str]] = {
     "text ending in a dot": (b"See the other file.", "is text"),
     "utf-8 text": ("Grüße aus Köln, das ist kein Modell\n".encode(), "is text"),
     "prototxt": (b'name: "net"\nlayer { name: "data" }', "Caffe network"),
-    "caffemodel": (b"\n\x03net\xa2\x06\x04\n\x02ip", "Caffe model"),
+    "caffemodel": (b"\n\x03net\xa2\x06\x04\n\x02ip", "caffe file without tensors"),
     "tensorflow graph": (b"\n\x03\n\x01a\n\x03\n\x01b", "TensorFlow graph"),
     "saved model": (b"\x08\x01\x12\x04\n\x02\n\x00", "TensorFlow graph"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5"),

@@ -24,7 +24,7 @@ function show(progress) {
   bar.max = progress.wanted;
   bar.value = progress.taken;
   count.textContent = box.dataset.count.replace("{taken}", progress.taken).replace("{wanted}", progress.wanted);
-  if (progress.taken > 0) finish.disabled = false;
+  if (progress.taken > 0 || progress.pose) finish.disabled = false;
 }
 
 async function send(blob) {

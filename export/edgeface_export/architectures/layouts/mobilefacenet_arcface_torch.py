@@ -40,4 +40,5 @@ LAYOUT = MobileFaceNetLayout(
     global_depthwise=_unit("features.layers.0", active=False),
     embedding=Unit("features.layers.2", "features.layers.3"),
     flat=True,
+    stem_grouped=True,
 )

@@ -11,6 +11,8 @@ function element(tag, text, style) {
   return made;
 }
 
+const missing = (state, what) => state.conditions.some((one) => one.what === what && !one.ok);
+
 function advice(state) {
   if (!state.running) return "out of order";
   if (state.open) return "please come in";
@@ -18,10 +20,14 @@ function advice(state) {
   if (state.wait_s > 0) return `please wait ${Math.ceil(state.wait_s)} s`;
   if (state.face_off) return "type your code first";
   const unmet = state.conditions.find((one) => !one.ok);
+  if (unmet && unmet.what === "second factor" && missing(state, "intent")) {
+    return "press the button, then type your PIN or code";
+  }
   const said = {
     "camera": "the camera sees nothing", "fresh": "look into the camera",
     "frames": "look into the camera", "span": "look into the camera",
     "recent": "look into the camera", "unused": "look into the camera",
+    "continuous": "look into the camera", "eyes": "look into the camera",
     "one face": "one person only, please", "second factor": "type your PIN or code",
     "intent": "press the button",
   };
@@ -33,6 +39,7 @@ function show(state) {
   at("state").className = state.open ? "open" : "closed";
   at("word").textContent = state.open ? "open" : "locked";
   at("advice").textContent = advice(state);
+  at("why").textContent = state.open ? "Why it opened" : "What must hold";
   const notices = [];
   if (state.demonstration) notices.push("demonstration: opens no real lock");
   if (state.fault) notices.push("fault");
