@@ -14,7 +14,7 @@ from edgeface.backends.sealed_file import Refusal, read_sealed
 from edgeface.errors import AuditError
 from edgeface.gallery.sealing import keyed_hash
 
-__all__ = ["AuditHead", "AuditReport", "read_head", "read_records", "verify_audit"]
+__all__ = ["AuditHead", "AuditReport", "last_record", "read_head", "read_records", "verify_audit"]
 
 HEAD_SUFFIX = ".head"
 MAX_LINE = 1 << 16
@@ -180,6 +180,14 @@ def _mac_of(line: bytes, key: bytes, before: AuditHead) -> str | None:
     if text.encode() + b"\n" != line or record.get("n") != before.count + 1:
         return None
     return mac if isinstance(mac, str) and hmac.compare_digest(mac, wanted) else None
+
+
+def last_record(path: Path) -> dict[str, Any]:
+    """Return the newest record of a log that was checked before; empty for an empty log."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 2 * MAX_LINE))
+        lines = file.read().splitlines()
+    return dict(json.loads(lines[-1])) if lines else {}
 
 
 def read_records(path: Path, keys: AccessKeys) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgeface.access.audit import AuditLog
-from edgeface.access.audit_check import AuditHead, read_records, verify_audit
+from edgeface.access.audit_check import AuditHead, last_record, verify_audit
 from edgeface.access.clock import DoorClocks
 from edgeface.access.keys import AccessKeys
 from edgeface.access.lockout import Lockout
@@ -129,9 +129,7 @@ class DoorMemory:
             raise
 
     def _check_together(self, log_path: Path) -> None:
-        seen = 0
-        for record in read_records(log_path, self.keys):
-            seen = max(seen, int(record.get("x_state", 0)))
+        seen = int(last_record(log_path).get("x_state", 0))
         if seen > self.state.counter:
             raise AccessStateError(
                 f"the state of the door is an older copy: the log has seen change {seen}, the "

@@ -11,7 +11,7 @@ from edgeface.camera.health import (
     CameraState,
     FrameCondition,
 )
-from edgeface.camera.images import read_image, to_rgb
+from edgeface.camera.images import decode_image, read_image, to_rgb
 from edgeface.camera.live import LiveSource
 from edgeface.camera.monitor import FrameMonitor, MonitorOptions
 from edgeface.camera.opening import open_source
@@ -30,6 +30,7 @@ __all__ = [
     "LiveSource",
     "MonitorOptions",
     "SourceOptions",
+    "decode_image",
     "open_source",
     "read_image",
     "to_rgb",

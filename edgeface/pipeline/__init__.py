@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeface.pipeline.coach import Coaching, CoachOptions, EnrolmentCoach
 from edgeface.pipeline.enrolment import EnrolmentReport, RejectedImage
 from edgeface.pipeline.finding import FaceFinder, FoundFace
 from edgeface.pipeline.group import StreamGroup
@@ -15,7 +16,10 @@ from edgeface.pipeline.stream import FrameResult, Stream, StreamOptions
 from edgeface.pipeline.visits import VisitOptions
 
 __all__ = [
+    "CoachOptions",
+    "Coaching",
     "ComparisonOptions",
+    "EnrolmentCoach",
     "EnrolmentReport",
     "FaceFinder",
     "FoundFace",

@@ -50,6 +50,18 @@ class StreamOptions:
         scan = ScanOptions(sweep_s=0.0, follow_s=0.0)
         return cls(scan=scan, comparison=ComparisonOptions.every_frame())
 
+    @classmethod
+    def door(cls) -> StreamOptions:
+        """Return the options for a door: every frame searched whole, ten comparisons a second.
+
+        A policy of :mod:`edgeface.access` wants five of seven compared frames over 0.4 s or more,
+        none older than 3 s, and nobody beside the one: the usual comparison a second is too few.
+        """
+        comparison = ComparisonOptions(
+            per_second=20.0, urgent_s=0.1, retry_s=0.1, refresh_s=0.1, better=1.0
+        )
+        return cls(scan=ScanOptions(sweep_s=0.0, follow_s=0.0), comparison=comparison)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:

@@ -9,11 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from edgeface.camera.images import decode_image
+from edgeface.camera import decode_image
 from edgeface.errors import CameraError, EnrolmentError
 from edgeface.gallery import Consent
-from edgeface.pipeline import Recognizer
-from edgeface.pipeline.coach import EnrolmentCoach
+from edgeface.pipeline import EnrolmentCoach, Recognizer
 from edgeface.types import Frame
 from examples.attendance.errors import AttendanceError
 from examples.attendance.values import EnrolmentProgress, Person

@@ -30,7 +30,7 @@ from examples.attendance.pins import PinPad
 from examples.attendance.reports import Reports
 from examples.attendance.settings_file import save_settings
 from examples.attendance.store import Store
-from examples.attendance.telling import live_event, payload_of
+from examples.attendance.telling import live_event, overlay_label, payload_of
 from examples.attendance.times import Clocks, as_utc, day_of
 from examples.attendance.values import (
     CameraStatus,
@@ -75,7 +75,7 @@ class LocalOffice:
         self._broadcast = Broadcast()
         self._counts: Counter[str] = Counter()
         self._people = People(parts.store, parts.faces.consents)
-        self._names: dict[str, str] = {}
+        self._known: dict[str, Person] = {}
         self._active: frozenset[str] = frozenset()
         self._know_people()
         self._couriers = [Courier(sink, parts.store, self._payload) for sink in parts.sinks]
@@ -87,7 +87,7 @@ class LocalOffice:
             tell=self._recorded,
         )
         self._reports = Reports(parts.store, self._people, self.settings, self._book.now)
-        self._pictures = Pictures(lambda person_id: self._names.get(person_id, "..."))
+        self._pictures = Pictures(self._overlay_label)
         self._enrolments = Enrolments(parts.open_recognizer, self.person, self._enrolled)
         self._pin_pad = PinPad(self._book, self._people)
         self._forgetters: list[Callable[[Person], None]] = []
@@ -245,7 +245,7 @@ class LocalOffice:
 
     def present(self) -> tuple[Present, ...]:
         """Return who is in now, in order of arrival."""
-        return tuple(one for one in self._book.present() if one.person_id in self._names)
+        return tuple(one for one in self._book.present() if one.person_id in self._known)
 
     def today(self) -> date:
         """Return the working day that it is now."""
@@ -346,7 +346,7 @@ class LocalOffice:
 
     def _know_people(self) -> None:
         everybody = self._people.everybody(with_inactive=True)
-        self._names = {person.id: person.name for person in everybody}
+        self._known = {person.id: person for person in everybody}
         self._active = frozenset(person.id for person in everybody if person.is_active)
 
     def _recorded(self, event: Event) -> None:
@@ -358,6 +358,9 @@ class LocalOffice:
     def _payload(self, event: Event) -> dict[str, object]:
         label = None if event.person_id is None else self._people.label(event.person_id)
         return payload_of(event, label, self.settings())
+
+    def _overlay_label(self, person_id: str) -> str:
+        return overlay_label(self._known.get(person_id), self.settings())
 
     def _roll(self) -> Roll:
         here = {one.person_id for one in self._book.present()}
@@ -376,7 +379,7 @@ class LocalOffice:
             AttendanceError: A file still holds it.
         """
         needles = needles_of(person.name)
-        if not needles or any(person.name in name for name in self._names.values()):
+        if not needles or any(person.name in one.name for one in self._known.values()):
             return ()
         files = [path for path in self.data_dir.rglob("*") if path.is_file()]
         found, searched = files_with(needles, files)

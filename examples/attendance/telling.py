@@ -7,9 +7,9 @@ from datetime import datetime
 from examples.attendance.journal import Event, EventKind
 from examples.attendance.rules import new_id
 from examples.attendance.times import Instant, as_utc
-from examples.attendance.values import ChangeKind, LiveEvent, Settings
+from examples.attendance.values import ChangeKind, LiveEvent, NameDisplay, Person, Settings
 
-__all__ = ["iso", "live_event", "payload_of"]
+__all__ = ["iso", "live_event", "overlay_label", "payload_of"]
 
 _KINDS = {
     EventKind.ARRIVED: ChangeKind.ARRIVED,
@@ -64,6 +64,21 @@ def payload_of(
         payload["arrived"] = None if event.arrived_ms is None else iso(event.arrived_ms)
         payload["departed"] = None if event.departed_ms is None else iso(event.departed_ms)
     return payload
+
+
+def overlay_label(person: Person | None, settings: Settings) -> str:
+    """Return what the picture calls a person.
+
+    There is one picture for all who look: where the public may, it says no more than the public
+    display does.
+    """
+    if person is None:
+        return "..."
+    if not settings.overlay_public or settings.display_names is NameDisplay.FULL:
+        return person.name
+    if settings.display_names is NameDisplay.FIRST:
+        return person.first_name
+    return f"No. {person.number}"
 
 
 def iso(ms: int) -> str:

@@ -21,10 +21,10 @@ from edgeface.access import (
 from edgeface.camera import SourceOptions, open_source
 from edgeface.default_model import DEFAULT_MODEL_NOTICE, default_bundle_path
 from edgeface.errors import EdgefaceError, InvalidInputError
-from edgeface.pipeline import PadOptions
+from edgeface.pipeline import PadOptions, StreamOptions
 from edgeface.signatures import PublicKey
 from examples.door_unlock import setup_door
-from examples.door_unlock.app import DOOR_STREAM, Door
+from examples.door_unlock.app import Door
 from examples.door_unlock.gpio_lock import PinBolt
 from examples.door_unlock.locks import LeasedLock, Lock, SimulatedBolt
 from examples.door_unlock.mqtt import MqttOptions
@@ -99,13 +99,12 @@ def main(arguments: list[str] | None = None) -> int:
         line = _once(given)
         if line is None:
             _run(given)
-        else:
-            print(line)
+        print(line or "the door is locked; the program ends")
     except EdgefaceError as exc:
         sys.stderr.write(f"door: {exc}\n")
         return exc.exit_code
     except KeyboardInterrupt:
-        print("stopped; the door is locked")
+        print("stopped at once; the door is locked")
     return 0
 
 
@@ -166,7 +165,7 @@ def _recognizer(given: argparse.Namespace, policy: AccessPolicy) -> Recognizer:
     trusted = tuple(PublicKey.read(path) for path in given.trusted_key)
     options = RecognizerOptions(
         threads=given.threads,
-        stream=DOOR_STREAM,
+        stream=StreamOptions.door(),
         pad=PadOptions(bundles=tuple(given.pad)) if given.pad else None,
         trusted_keys=trusted or None,
         target_fpir=None if policy.demonstration else policy.max_fpir,
@@ -186,8 +185,10 @@ def _lock(given: argparse.Namespace, policy: AccessPolicy, keys: AccessKeys) -> 
 
 def _end_on_signals(door: Door) -> None:
     def end(_number: int, _frame: FrameType | None) -> None:
+        # The first time the loop ends by itself, with its files closed; the second time at once.
+        if door.is_stopped:
+            raise KeyboardInterrupt
         door.stop()
-        raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, end)

@@ -17,28 +17,12 @@ from edgeface.access import (
     FactorAnswer,
 )
 from edgeface.camera import FrameSource, LiveSource
-from edgeface.detection.scanning import ScanOptions
 from edgeface.errors import EdgefaceError
-from edgeface.pipeline import ComparisonOptions, Recognizer, StreamOptions
+from edgeface.pipeline import Recognizer
 from edgeface.types import Frame
 from examples.door_unlock.locks import Lock
 
-__all__ = ["DOOR_STREAM", "BoardEntry", "Door", "Snapshot"]
-
-# A policy wants five of the newest seven compared frames over 0.4 s or more. At ten a second seven
-# span 0.6 s, whatever the camera gives; every frame of a fast one would span too little.
-_COMPARED_S = 0.1
-DOOR_STREAM = StreamOptions(
-    scan=ScanOptions(sweep_s=0.0, follow_s=0.0),
-    comparison=ComparisonOptions(
-        per_second=20.0,
-        urgent_s=_COMPARED_S,
-        retry_s=_COMPARED_S,
-        refresh_s=_COMPARED_S,
-        better=1.0,
-    ),
-)
-"""How a door looks at a stream: every frame whole, for people beside the first, ten comparisons."""
+__all__ = ["BoardEntry", "Door", "Snapshot"]
 
 # How long the loop waits for a frame before it looks at the camera's health again.
 _FRAME_TIMEOUT_S = 0.5
@@ -134,6 +118,11 @@ class Door:
         """End :meth:`run` after the current frame, and lock at once."""
         self._stop.set()
         self._lock.close()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stop.is_set()
 
     @property
     def is_running(self) -> bool:

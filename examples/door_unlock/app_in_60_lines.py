@@ -17,11 +17,10 @@ from edgeface.access import AccessController, AccessKeys, AccessPolicy, LeaseVer
 from edgeface.access import recognizer_facts as facts_of
 from edgeface.camera import LiveSource, SourceOptions, open_source
 from edgeface.default_model import default_bundle_path
-from edgeface.pipeline import ComparisonOptions, StreamOptions
+from edgeface.pipeline import StreamOptions
 
 # Ten comparisons a second: the policy wants five of seven frames over 0.4 s.
-TEN = ComparisonOptions(urgent_s=0.1, retry_s=0.1, refresh_s=0.1, better=1.0)
-OPTIONS = RecognizerOptions(stream=StreamOptions(comparison=TEN))
+OPTIONS = RecognizerOptions(stream=StreamOptions.door())
 
 
 def listen(controller: AccessController) -> None:

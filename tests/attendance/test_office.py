@@ -21,13 +21,16 @@ from examples.attendance.interface import (
     CorrectionAction,
     LiveEvent,
     Method,
+    NameDisplay,
     Office,
+    Person,
     PinAction,
     PinOutcome,
     Settings,
 )
 from examples.attendance.office import LocalOffice
 from examples.attendance.pins import PinGuard
+from examples.attendance.telling import overlay_label
 from tests.attendance.parts import START_MS, Clocks, enrol, open_parts
 
 pytest.importorskip("cryptography")
@@ -272,6 +275,24 @@ def test_a_slow_listener_loses_the_oldest_and_holds_up_nobody() -> None:
     assert first.id == "100"
     slow.close()
     assert broadcast.listeners == 0
+
+
+@pytest.mark.parametrize(
+    ("public", "display", "label"),
+    [
+        (False, NameDisplay.NUMBER, "Ann Archer"),
+        (True, NameDisplay.FULL, "Ann Archer"),
+        (True, NameDisplay.FIRST, "Ann"),
+        (True, NameDisplay.NUMBER, "No. 7"),
+    ],
+)
+def test_a_public_picture_says_no_more_than_the_public_display(
+    public: bool, display: NameDisplay, label: str
+) -> None:
+    settings = Settings(overlay_public=public, display_names=display)
+    person = Person("id", 7, "Ann Archer", "Ann")
+    assert overlay_label(person, settings) == label
+    assert overlay_label(None, settings) == "..."
 
 
 def test_a_listener_hears_when_the_office_closes(tmp_path: Path) -> None:

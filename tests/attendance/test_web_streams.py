@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +29,7 @@ from examples.attendance.interface import ChangeKind
 from examples.attendance.web import hub
 from examples.attendance.web.server import WebServer
 from examples.attendance.web.settings import WebSettings
-from tests.attendance.web_site import LOGIN, Served, served
+from tests.attendance.web_site import LOGIN, PASSWORD, Served, csrf_of, served
 
 LONGEST_S = 20.0
 
@@ -213,3 +217,56 @@ def test_who_fills_up_the_display_does_not_lock_out_those_who_signed_in(
             running.wait_for_stream(is_public=False)
             running.site.office.tell(ChangeKind.ARRIVED, "p0001")
             assert next_event(lines)[0] == "change"
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of this machine's own for 127.0.0.1, and its key."""
+    pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
+    certificate_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate_file, key_file
+
+
+def test_with_a_certificate_the_pages_are_https_and_cookies_secure(tmp_path: Path) -> None:
+    certificate_file, key_file = certificate(tmp_path)
+    files: dict[str, Any] = {"certificate": certificate_file, "private_key": key_file}
+    with served(tmp_path, **files) as site:
+        server = WebServer(site.app, WebSettings(port=0, **files))
+        server.start()
+        trusted = ssl.create_default_context(cafile=str(certificate_file))
+        with httpx.Client(base_url=server.address, verify=trusted, timeout=LONGEST_S) as client:
+            site.make_account()
+            fields = {"name": LOGIN, "password": PASSWORD, "csrf": csrf_of(client.get("/login"))}
+            answer = client.post("/login", data=fields)
+            assert answer.status_code == 303
+            assert answer.headers["set-cookie"].startswith("__Host-session=")
+            assert "Secure" in answer.headers["set-cookie"]
+            assert client.get("/live").status_code == 200
+        server.stop()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from examples.attendance.interface import Person, VisitRow
 from examples.attendance.web import accounts, pages_public
 from examples.attendance.web.app import create_app
 from examples.attendance.web.settings import WebSettings
@@ -119,3 +121,22 @@ def submit(
     """Send a form as the browser would, with the token of ``page``, by default of ``address``."""
     token = csrf_of(browser.get(page or address))
     return browser.post(address, data={**fields, "csrf": token})
+
+
+def add(site: Served, name: str = "Ada Lovelace") -> Person:
+    """Add a person."""
+    return site.office.add_person(name, author=LOGIN)
+
+
+def noon_today(site: Served) -> datetime:
+    """Return noon of today where the office is."""
+    office = site.office
+    return datetime.combine(office.today(), time(12), office.settings().zone).astimezone(
+        timezone.utc
+    )
+
+
+def visit(site: Served, person: Person, *, hours: float = 2.0, days_ago: int = 1) -> VisitRow:
+    """Record a visit that began at noon."""
+    arrived = noon_today(site) - timedelta(days=days_ago)
+    return site.office.come(person.id, arrived, arrived + timedelta(hours=hours))

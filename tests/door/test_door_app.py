@@ -402,6 +402,8 @@ def test_the_program_starts_with_a_camera_and_ends_on_a_signal(
         assert _heard(manager) == b"WATCHDOG=1"
         app.send_signal(ending)
         assert app.wait(20.0) == (0 if ending is signal.SIGTERM else -signal.SIGKILL)
+        rest = app.stdout.read()
+        assert ("the door is locked" in rest) == (ending is signal.SIGTERM)
     # Whatever ended it, the log is whole and the door can be opened again.
     keys = AccessKeys.open(state)
     assert verify_audit(state / "audit.log", keys).problem == ""

@@ -13,9 +13,10 @@ from edgeface.access import LeaseVerifier, recognizer_facts
 from edgeface.camera import open_source, read_image
 from edgeface.default_model import default_bundle_path
 from edgeface.errors import AssetError
+from edgeface.pipeline import StreamOptions
 from edgeface.testing import FakeSource
 from edgeface.types import Frame
-from examples.door_unlock.app import DOOR_STREAM, Door
+from examples.door_unlock.app import Door
 from examples.door_unlock.locks import LeasedLock
 from tests.door.doors import DOOR, PIN, BoltOnPaper, TestDoor
 
@@ -37,7 +38,7 @@ def clip(test_data: Path) -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def recognizer(clip: list[Frame]) -> Iterator[Recognizer]:
-    options = RecognizerOptions(threads=1, stream=DOOR_STREAM)
+    options = RecognizerOptions(threads=1, stream=StreamOptions.door())
     try:
         opened = Recognizer.open(default_bundle_path(), options=options)
     except AssetError as exc:

@@ -21,18 +21,18 @@ from edgeface_export.synthetic_faces import load_synthetic_faces
 torch = pytest.importorskip("torch")
 families = pytest.importorskip("tests.reference.families")
 
-CROPS = 24
+CROPS = 12
 
 
 @pytest.fixture(scope="module")
 def faces() -> ImageArray:
-    return load_synthetic_faces(Size(112, 112))[: CROPS + 8]
+    return load_synthetic_faces(Size(112, 112))[: CROPS + 4]
 
 
 def network_of(module: Any, faces: ImageArray) -> Network:
     """The network of ``module``, whose BatchNorms have seen ``faces``."""
     module = families.settled(module, (112, 112)).train()
-    pixels = (faces[:16].astype(np.float32) - 127.5) / 127.5
+    pixels = (faces.astype(np.float32) - 127.5) / 127.5
     with torch.no_grad():
         module(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
     return recognise({name: value.numpy() for name, value in module.state_dict().items()}).network
@@ -63,6 +63,16 @@ def test_an_iresnet_is_int8_but_for_its_norms_and_its_end(faces: ImageArray) -> 
     reasons = {name: why for name, why in made.placement.kept_float.items() if ".bn1.in" in name}
     assert reasons
     assert any("1x1 kernel" in why for why in reasons.values())
+
+
+@pytest.mark.integration
+def test_an_excited_block_adds_its_projection_as_the_convolution(faces: ImageArray) -> None:
+    module = families.Ir(18, widths=(16, 16, 24, 32, 40), se=True)
+    made, cosine = int8_of(network_of(module, faces), faces)
+    assert cosine > 0.95
+    sums = {node.name: node for node in made.model.graph.node if node.op_type == "Add"}
+    assert sums["body.2.add"].input[0] == "body.2.gate.dequantised"
+    assert sums["body.2.add"].input[1] == "body.2.shortcut_layer.0"
 
 
 @pytest.mark.integration

@@ -113,11 +113,13 @@ class Excitation(nn.Module):
 
 
 class IrBlock(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int, *, middle: bool, se: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, *, middle: bool, se: bool, first: bool
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.shortcut_layer = None
-        if inputs != outputs or (stride > 1 and inputs != WIDTHS[0]):
+        if inputs != outputs or (stride > 1 and not first):
             projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
             self.shortcut_layer = nn.Sequential(projection, nn.BatchNorm2d(outputs))
         parts: list[nn.Module] = [nn.BatchNorm2d(inputs), conv3(inputs, outputs)]
@@ -138,18 +140,25 @@ class Ir(nn.Module):
     """``Backbone`` of face.evoLVe and of AdaFace (``middle``)."""
 
     def __init__(
-        self, depth: int, *, middle: bool = False, se: bool = False, plain_end: bool = False
+        self,
+        depth: int,
+        *,
+        widths: Sequence[int] = WIDTHS,
+        middle: bool = False,
+        se: bool = False,
+        plain_end: bool = False,
     ) -> None:
         super().__init__()
         self.input_layer = nn.Sequential(
-            conv3(3, WIDTHS[0]), nn.BatchNorm2d(WIDTHS[0]), nn.PReLU(WIDTHS[0])
+            conv3(3, widths[0]), nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])
         )
-        blocks, inputs = [], WIDTHS[0]
+        blocks, inputs = [], widths[0]
         for stage, count in enumerate(DEPTHS[depth], start=1):
             for k in range(count):
-                made = IrBlock(inputs, WIDTHS[stage], 1 if k else 2, middle=middle, se=se)
+                kind = {"middle": middle, "se": se, "first": stage == 1}
+                made = IrBlock(inputs, widths[stage], 1 if k else 2, **kind)
                 blocks.append(made)
-                inputs = WIDTHS[stage]
+                inputs = widths[stage]
         self.body = nn.Sequential(*blocks)
         self.output_layer = nn.Sequential(
             nn.BatchNorm2d(inputs),

@@ -74,7 +74,9 @@ def test_two_galleries_are_exchanged(tmp_path: Path, server: FakeFleetServer) ->
     assert run("gallery", "sync", *one, "--fleet-key", key)[0] == 0
     code, out, _ = run("gallery", "sync", *two, "--fleet-key", key, "--json")
     report: dict[str, Any] = json.loads(out)
-    assert (code, report["added"], report["sent"]) == (0, 1, 2)
+    assert (code, report["added"]) == (0, 1)
+    # Of the two Anns either is renamed: who was enrolled in one second is ordered by a random uid.
+    assert report["sent"] in (1, 2)
     assert len(report["renamed"]) == 1
     # The key is in the gallery by now.
     code, out, _ = run("gallery", "sync", *one)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,9 +82,12 @@ QUICK = (
     "edgeface-xs-s-low-rank",
 )
 # Deeper ones differ in the number of blocks alone.
-OTHERS = sorted(
-    name for name in FAMILIES if name not in QUICK and not any(f"{d}-" in name for d in (152, 200))
-)
+DEEP = [name for name in FAMILIES if any(f"{depth}-" in name for depth in (100, 152, 200))]
+OTHERS = sorted(set(FAMILIES) - set(QUICK) - {name for name in DEEP if "100" not in name})
+
+
+def slow(names: Collection[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def state_of(module: Any) -> State:
@@ -109,7 +112,7 @@ def test_every_layout_of_the_table_is_tested() -> None:
     assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*sorted(set(FAMILIES) - set(DEEP)), *slow(DEEP)])
 def test_a_checkpoint_is_recognised_by_its_names(name: str) -> None:
     family = FAMILIES[name]
     state = {f"module.{key}": array for key, array in state_of(family.make()).items()}
@@ -122,9 +125,7 @@ def test_a_checkpoint_is_recognised_by_its_names(name: str) -> None:
     assert left <= {"batch counters", "classification head", "other tensors"}
 
 
-@pytest.mark.parametrize(
-    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
-)
+@pytest.mark.parametrize("name", [*QUICK, *slow(OTHERS)])
 def test_the_graph_gives_the_trainers_embeddings(name: str) -> None:
     family = FAMILIES[name]
     module = families.settled(family.make(), family.side)

@@ -236,7 +236,7 @@ class _LimitedBody:
 def _post_refusal(
     headers: Mapping[bytes, str], hosts: tuple[str, ...], path: str
 ) -> _Refusal | None:
-    """Return why a form is refused; ``hosts`` are this site's, as a proxy may rewrite the header."""
+    """Return why a form is refused; ``hosts`` are this site's: a proxy may rewrite the header."""
     length = headers.get(b"content-length", "0")
     if not length.isascii() or not length.isdigit():
         return _Refusal(400, "The length of the upload is not a number.")

@@ -18,6 +18,7 @@ from edgeface.types import FloatArray, Size
 from edgeface_export.architectures.builder import LayerBuilder
 from edgeface_export.architectures.layout import Unit
 from edgeface_export.architectures.network import INPUT, Add, Network, Preprocessing
+from edgeface_export.architectures.sums import with_convolutions_as_branches
 
 __all__ = ["DEPTHS", "IResNetBlock", "IResNetLayout", "blocks_in_a_row", "blocks_in_stages"]
 
@@ -108,7 +109,8 @@ class IResNetLayout:
         x = builder.norm_alone(x, self.end_norm)
         builder.matrix_head(x, self.embedding)
         size = self._crop_size(tensors)
-        return Network(tuple(builder.layers), size, _TEMPLATES[size], self.preprocessing)
+        layers = with_convolutions_as_branches(builder.layers)
+        return Network(layers, size, _TEMPLATES[size], self.preprocessing)
 
     def _block(self, builder: LayerBuilder, x: str, block: IResNetBlock) -> str:
         first, second, projection = (

@@ -13,6 +13,7 @@ from edgeface.errors import ArchitectureError, CheckpointError, CheckpointFormat
 from edgeface.types import FloatArray, Size
 from edgeface_export.architectures.network import Network, Preprocessing
 from edgeface_export.architectures.recognition import Dropped, Recognition
+from edgeface_export.architectures.sums import with_convolutions_as_branches
 from edgeface_export.checkpoints.source import read_source
 from edgeface_export.checkpoints.text import clip
 from edgeface_export.intake.caffe_layers import CaffeGraph
@@ -75,7 +76,7 @@ def _recognised(
     graph = CaffeGraph(tensors, blob)
     for layer in [*root.messages("layer"), *root.messages("layers")]:
         graph.add(layer)
-    layers = graph.ended()
+    layers = with_convolutions_as_branches(graph.ended())
     network = Network(layers, size, template_of(size), preprocessing or _PREPROCESSING)
     layout = DescribedLayout(
         "caffe", f"Caffe network {root.text('name')}".rstrip(), "Caffe", graph.loss, network

@@ -19,6 +19,7 @@ from edgeface.errors import ArchitectureError, MissingDependencyError
 from edgeface.types import Size
 from edgeface_export.architectures.network import Linear, Network, Preprocessing, Shape
 from edgeface_export.architectures.recognition import Dropped, Recognition
+from edgeface_export.architectures.sums import with_convolutions_as_branches
 from edgeface_export.checkpoints.text import clip
 from edgeface_export.graph.emit import emit
 from edgeface_export.graph.session import EmbeddingSession
@@ -93,7 +94,7 @@ def _recognised(
     if embedding not in reader.at:
         raise ArchitectureError(f"nothing leads from the picture to {clip(embedding)}")
     embedding, cut = _without_head(reader, graph, embedding, cut)
-    layers = _up_to(reader, reader.at[embedding])
+    layers = with_convolutions_as_branches(_up_to(reader, reader.at[embedding]))
     crop = Size(graph.shape[2], graph.shape[1])
     network = Network(layers, crop, template_of(crop), _ASSUMED)
     difference = _difference(graph, embedding, network)
