@@ -2,7 +2,8 @@
 
 The template is the one that insightface published with its 112x112 training sets and that
 SphereFace, CosFace and ArcFace trainers share; 112x96 crops use the same points moved 8 px to
-the left, 160x160 crops the same points 160/112 times as far. The transform is Umeyama's least-squares similarity (IEEE TPAMI 13(4), 1991).
+the left, 160x160 crops the same points 160/112 times as far. The transform is Umeyama's
+least-squares similarity (IEEE TPAMI 13(4), 1991).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edgeface.access import (
     AccessController,
@@ -45,6 +46,9 @@ from edgeface.types import (
     QualityMeasure,
     QualityReport,
 )
+
+# Second factors lie encrypted.
+pytest.importorskip("cryptography")
 
 __all__ = [
     "ATTACK",

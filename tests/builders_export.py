@@ -315,8 +315,10 @@ def forward_layer(
             return np.maximum(x, 0) + _bias(layer.slope, x.ndim - 1) * np.minimum(x, 0)
         case Relu():
             return np.clip(x, 0, np.inf if layer.ceiling is None else layer.ceiling)
-        case _:
+        case Add() | Flatten() | GlobalAveragePool() | Sigmoid() | Gate():
             return _untrained(layer, x, at)
+        case _:
+            raise AssertionError(layer)
 
 
 def _untrained(

@@ -106,11 +106,8 @@ def _clock(case: Case) -> Finding:
     times = [frame.captured_s for frame in case.inputs.frames]
     ordered = all(a <= b for a, b in itertools.pairwise(times))
     usable = math.isfinite(now_s) and all(-math.inf < at_s <= now_s for at_s in times)
-    return (
-        f"ordered {ordered}, past {usable}",
-        "frames in order and none of the future",
-        (ordered and usable),
-    )
+    got = "in order" if ordered and usable else "out of order, or of the future"
+    return got, "frames in order and none of the future", ordered and usable
 
 
 def _lockout(case: Case) -> Finding:

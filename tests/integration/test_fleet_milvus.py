@@ -303,6 +303,19 @@ def test_a_missing_package_is_named(
         one.sync()
 
 
+def test_a_missing_embedded_milvus_is_named(
+    key: FleetKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pymilvus")
+    monkeypatch.setitem(sys.modules, "milvus_lite", None)
+    options = FleetOptions(address=MilvusAddress(uri=str(tmp_path / "fleet.db")), key=key)
+    with (
+        FleetGallery.open(tmp_path / "one.db", options, model_id=MODEL, embedding_size=SIZE) as one,
+        pytest.raises(FleetUnavailableError, match="pip install milvus-lite"),
+    ):
+        one.sync()
+
+
 def test_the_gallery_is_a_replica_that_the_plain_gallery_opens(
     key: FleetKey, tmp_path: Path
 ) -> None:

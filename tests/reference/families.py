@@ -456,7 +456,7 @@ class EdgeFace(nn.Module):
                 blocks.append(EdgeSplitBlock(widths[stage], scales, stage == 1, matrix))
             stages.append(Chain(**parts, blocks=nn.Sequential(*blocks)))
         self.stages = nn.Sequential(*stages)
-        last = nn.Linear(widths[3], size)
+        last = matrix(widths[3], size)
         self.head = Chain(norm=norm(widths[3]), flatten=nn.Flatten(), fc=last)
 
     def forward(self, x: Tensor) -> Tensor:

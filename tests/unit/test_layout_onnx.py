@@ -145,6 +145,18 @@ def test_a_classification_head_is_cut(unit: bool) -> None:
     same(found.network, content, "embedding")
 
 
+@pytest.mark.parametrize(("outputs", "cut"), [(2049, True), (64, False)])
+def test_a_second_matrix_without_shares_is_a_head_where_it_has_as_many_rows_as_people(
+    outputs: int, cut: bool
+) -> None:
+    graph = Graph()
+    x = matrix(graph, trunk(graph), "first", 32, 8)
+    content = graph.bytes(matrix(graph, x, "second", 8, outputs))
+    found = onnx_recognition(content)
+    assert found.network.embedding_size == (8 if cut else outputs)
+    same(found.network, content, "first" if cut else "second")
+
+
 def test_of_two_outputs_the_one_that_the_other_is_made_of_is_the_embedding() -> None:
     graph = Graph()
     x = matrix(graph, trunk(graph), "embedding", 32, 8)

@@ -141,7 +141,7 @@ class MilvusServer:
                 if self._client is None:
                     self._client = self._connected()
                 yield self._client
-            except (GalleryFormatError, GalleryIntegrityError, MissingDependencyError):
+            except (FleetUnavailableError, GalleryFormatError, MissingDependencyError):
                 raise
             # pymilvus raises its own errors, gRPC's, and plain ones for values it cannot take.
             except Exception as exc:
@@ -212,7 +212,10 @@ def _require_embedded() -> None:
     from importlib.util import find_spec
 
     if find_spec("milvus_lite") is None:
-        raise MissingDependencyError("milvus-lite", extra="fleet")
+        raise FleetUnavailableError(
+            "a file as the fleet's server is the embedded Milvus, which is not installed; install "
+            "it with: pip install milvus-lite, or name a server: https://HOST:19530"
+        )
 
 
 def _parts(values: Sequence[_Result], size: int) -> Iterator[Sequence[_Result]]:

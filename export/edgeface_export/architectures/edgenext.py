@@ -50,7 +50,7 @@ _WAVELENGTH, _LEAST = 10000.0, 1e-6
 class EdgeNextLayout:
     """Where timm keeps the parts; ``depths`` count the blocks of each stage.
 
-    ``low_rank`` has each matrix of a block as the product of two (EdgeFace's LoRaLin).
+    ``low_rank`` has each matrix, the last one too, as the product of two (EdgeFace's LoRaLin).
     """
 
     name: str
@@ -74,7 +74,7 @@ class EdgeNextLayout:
                 names += [*_both(f"stages.{stage}.downsample.1")]
             for block in range(depth):
                 names += self._block_names(stage, block)
-        return (*names, *_both("head.norm"), *_both("head.fc"))
+        return (*names, *_both("head.norm"), *self._matrix_names("head.fc"))
 
     def _block_names(self, stage: int, block: int) -> Iterator[str]:
         at = f"stages.{stage}.blocks.{block}"
@@ -123,8 +123,7 @@ class EdgeNextLayout:
                 x = builder.split_block(x, at, side) if split else builder.conv_block(x, at)
         x = builder.add(GlobalAveragePool("head.global_pool", x))
         x = builder.add(Flatten("head.flatten", builder.norm(x, "head.norm")))
-        weight, bias = builder.pair("head.fc", axes=2)
-        builder.add(Linear("head.fc", x, weight, bias))
+        builder.end(x, "head.fc")
         return Network(tuple(builder.layers), _CROP_SIZE, "arcface-112x112", self.preprocessing)
 
 
@@ -164,10 +163,7 @@ class _Builder:
     def matrix(self, x: str, at: str, factors: FloatArray | None = None) -> str:
         """Append a matrix over the channels of each position, its outputs times ``factors``."""
         if self._low_rank:
-            first = self._tensors[f"{at}.linear1.weight"]
-            if first.ndim != 2:
-                raise ArchitectureError(f"{at}.linear1.weight must have 2 axes, got {first.shape}")
-            x = self.add(Conv(f"{at}.linear1", x, first[:, :, None, None]))
+            x = self.add(Conv(f"{at}.linear1", x, self._first(at)[:, :, None, None]))
             at = f"{at}.linear2"
         weight, bias = self.pair(at, axes=2)
         if factors is not None:
@@ -175,6 +171,20 @@ class _Builder:
                 raise ArchitectureError(f"{at}: gamma {factors.shape} for {bias.shape} outputs")
             weight, bias = weight * factors[:, None], bias * factors
         return self.add(Conv(at, x, weight[:, :, None, None], bias))
+
+    def end(self, x: str, at: str) -> None:
+        """Append the matrix that makes the embedding."""
+        if self._low_rank:
+            x = self.add(Linear(f"{at}.linear1", x, self._first(at)))
+            at = f"{at}.linear2"
+        weight, bias = self.pair(at, axes=2)
+        self.add(Linear(at, x, weight, bias))
+
+    def _first(self, at: str) -> FloatArray:
+        weight = self._tensors[f"{at}.linear1.weight"]
+        if weight.ndim != 2:
+            raise ArchitectureError(f"{at}.linear1.weight must have 2 axes, got {weight.shape}")
+        return weight
 
     def conv_block(self, x: str, at: str) -> str:
         y = self.convolution(x, f"{at}.conv_dw", depthwise=True)

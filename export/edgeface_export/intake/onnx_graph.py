@@ -38,6 +38,9 @@ _ASSUMED = Preprocessing.uniform("RGB", 127.5, 127.5)
 # A value of a unit embedding, as in the parity gate.
 _MAX_DIFFERENCE = 1e-5
 _CROPS = 4
+# An end of two matrices may be one of low rank, with more values than stand between them; trainers
+# have more people than this.
+_LARGEST_EMBEDDING = 2048
 # What divides by a length, and what only changes the embedding's length or gives shares of it.
 _LENGTHS = frozenset({"LpNormalization"})
 _ENDS = frozenset({"Softmax", "LogSoftmax", "Identity", "Cast"})
@@ -247,15 +250,15 @@ def _without_head(
     """Return the embedding before a classification head, and what was cut.
 
     A last matrix is taken for one where shares of classes follow, or where it makes more values of
-    an embedding than that has.
+    an embedding than that has, and more than any embedding has.
     """
     last = reader.layers.get(reader.at[embedding])
     shares = any(graph.makers[name].op_type in ("Softmax", "LogSoftmax") for name in cut)
     if not isinstance(last, Linear):
         return embedding, cut
     outputs, inputs = last.weight.shape
-    follows_matrix = _has_matrix(reader, last.input)
-    if not shares and not (follows_matrix and outputs > inputs):
+    grows = outputs > max(inputs, _LARGEST_EMBEDDING) and _has_matrix(reader, last.input)
+    if not shares and not grows:
         return embedding, cut
     before = next((name for name, at in reversed(reader.at.items()) if at == last.input), "")
     return before, (*cut, embedding)
