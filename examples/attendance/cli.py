@@ -15,7 +15,7 @@ from edgeface.errors import EdgefaceError
 from edgeface.gallery import KeyOptions
 from examples.attendance.cameras import open_cameras
 from examples.attendance.errors import AttendanceError
-from examples.attendance.export import as_csv, as_xlsx
+from examples.attendance.export import visit_table
 from examples.attendance.logs import log_to_stderr
 from examples.attendance.opening import (
     OfficeOptions,
@@ -26,6 +26,7 @@ from examples.attendance.opening import (
     system_zone,
 )
 from examples.attendance.running import RunOptions, run_until_stopped
+from examples.attendance.spreadsheets import as_csv, as_xlsx
 from examples.attendance.values import Settings
 
 __all__ = ["app", "main"]
@@ -169,14 +170,13 @@ def export(  # noqa: PLR0913
     """Write the visits of some days to a file. The office must not be running."""
     options = _offline(data, model, insecure_key_file, passphrase_file)
     with open_office(options) as office:
-        rows = office.export_rows(_day(first), _day(last))
+        table = visit_table(office.export_rows(_day(first), _day(last)))
     if output.suffix == ".xlsx":
-        output.write_bytes(as_xlsx(rows))
+        output.write_bytes(as_xlsx(table))
     elif str(output) == "-":
-        sys.stdout.write(as_csv(rows))
+        sys.stdout.write(as_csv(table).decode("utf-8-sig"))
     elif output.suffix == ".csv":
-        # The mark tells Excel that this is UTF-8.
-        output.write_text("\ufeff" + as_csv(rows), encoding="utf-8", newline="")
+        output.write_bytes(as_csv(table))
     else:
         raise AttendanceError(f"the file must end in .csv or .xlsx, got {output}")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from examples.attendance.courier import Roll, SinkError
-from examples.attendance.export import safe_cell
+from examples.attendance.spreadsheets import inert
 from examples.attendance.values import Person
 
 __all__ = ["CsvSink"]
@@ -95,7 +95,7 @@ class CsvSink:
         temporary.replace(self._path)
 
     def _append(self, payloads: Sequence[Mapping[str, object]]) -> None:
-        rows = [[safe_cell(one.get(name)) for name in _COLUMNS] for one in payloads]
+        rows = [[inert(one.get(name)) for name in _COLUMNS] for one in payloads]
         if not self._path.exists() or self._path.stat().st_size == 0:
             rows.insert(0, list(_COLUMNS))
         self._write(self._path, _text(rows), os.O_APPEND)

@@ -15,7 +15,7 @@ import pytest
 from examples.attendance.broadcast import Broadcast
 from examples.attendance.csv_sink import CsvSink
 from examples.attendance.errors import AttendanceError
-from examples.attendance.export import as_csv, as_xlsx, safe_cell
+from examples.attendance.export import visit_table
 from examples.attendance.interface import (
     ChangeKind,
     CorrectionAction,
@@ -30,6 +30,7 @@ from examples.attendance.interface import (
 )
 from examples.attendance.office import LocalOffice
 from examples.attendance.pins import PinGuard
+from examples.attendance.spreadsheets import as_csv, as_xlsx, inert
 from examples.attendance.telling import overlay_label
 from tests.attendance.parts import START_MS, Clocks, enrol, open_parts
 
@@ -207,9 +208,10 @@ def test_exports_hold_every_visit_and_run_no_formula(office: LocalOffice, clocks
     rows = office.export_rows(DAY, DAY)
     assert len(rows) == 1
     assert rows[0].arrived == "2026-01-05T08:00:00+00:00"
-    assert "'=HYPERLINK" in as_csv(rows)
-    assert as_xlsx(rows).startswith(b"PK")
-    assert safe_cell(-5) == -5
+    table = visit_table(rows)
+    assert "'=HYPERLINK" in as_csv(table).decode("utf-8-sig")
+    assert as_xlsx(table).startswith(b"PK")
+    assert inert(-5) == -5
 
 
 def test_pin_signs_in_and_out(office: LocalOffice) -> None:

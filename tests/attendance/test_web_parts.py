@@ -24,8 +24,8 @@ from edgeface.pipeline.coach import _ASK, _DONE, _HOLD
 from edgeface.quality import advice
 from edgeface.types import RejectionReason
 from examples.attendance.interface import AttendanceError, Method, VisitRow
+from examples.attendance.spreadsheets import Table, as_csv, as_xlsx
 from examples.attendance.web.charts import Bar, Span, bar_chart, day_chart
-from examples.attendance.web.exports import Table, as_csv, as_xlsx
 from examples.attendance.web.language import choose_language, messages_of
 from examples.attendance.web.limits import AttemptLimiter, client_key
 from examples.attendance.web.presenting import day_of, input_time, month_of, utc_of, visit_view

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from examples.attendance.interface import MonthTable
+from examples.attendance.spreadsheets import Table, as_csv, as_xlsx
 from examples.attendance.web.charts import Bar, bar_chart
-from examples.attendance.web.exports import Table, as_csv, as_xlsx
 from examples.attendance.web.presenting import PersonCard, cards, month_of
 from examples.attendance.web.views import language_of, render, site_of
 

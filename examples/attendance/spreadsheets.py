@@ -6,11 +6,11 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from edgeface.errors import MissingDependencyError
 
-__all__ = ["Cell", "Table", "as_csv", "as_xlsx"]
+__all__ = ["Cell", "Table", "as_csv", "as_xlsx", "inert"]
 
 Cell: TypeAlias = str | int | float | None
 
@@ -38,9 +38,9 @@ def as_csv(table: Table) -> bytes:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([_inert(cell) for cell in table.header])
+    writer.writerow([inert(cell) for cell in table.header])
     for row in table.rows:
-        writer.writerow([_inert(cell) for cell in row])
+        writer.writerow([inert(cell) for cell in row])
     return out.getvalue().encode("utf-8-sig")
 
 
@@ -87,5 +87,6 @@ def _is_formula(text: str) -> bool:
     return text.startswith(_FORMULA_STARTS) or text.lstrip().startswith(_FORMULA_STARTS)
 
 
-def _inert(cell: Cell) -> Cell:
+def inert(cell: Any) -> Any:
+    """Return ``cell``, with an apostrophe before a text that a spreadsheet would run."""
     return f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell
