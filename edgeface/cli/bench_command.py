@@ -13,6 +13,7 @@ from edgeface.bundle import Bundle
 from edgeface.cli.console import note, print_json, print_line, table
 from edgeface.cli.needs import need_cpu
 from edgeface.cli.shared_options import JsonOption, open_recognizer
+from edgeface.pipeline import RecognizerOptions
 
 if TYPE_CHECKING:
     from edgeface.benchmark import EngineFigures, PathFigures, StartFigures
@@ -60,7 +61,7 @@ def _path(bundle: Path, clip: str | None) -> PathFigures:
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_recognizer(bundle, None, artefact="auto", threads=1, target_fmr=1e-2) as recognizer,
+        open_recognizer(bundle, None, RecognizerOptions(threads=1, target_fmr=1e-2)) as recognizer,
     ):
         if clip is None:
             from edgeface.demo import write_clip

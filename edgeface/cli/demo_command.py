@@ -19,6 +19,7 @@ from edgeface.cli.shared_options import (
     JsonOption,
     open_recognizer,
 )
+from edgeface.pipeline import RecognizerOptions
 from edgeface.types import Event
 
 __all__ = ["demo"]
@@ -46,9 +47,7 @@ def demo(
         if not as_json:
             print_line(event_as_text(event))
 
-    with open_recognizer(
-        model, None, artefact="auto", threads=None, target_fmr=target_fmr
-    ) as recognizer:
+    with open_recognizer(model, None, RecognizerOptions(target_fmr=target_fmr)) as recognizer:
         result = run_demo(recognizer, output, on_event=show, progress=_bar)
     if as_json:
         print_json(

@@ -25,7 +25,7 @@ from edgeface.cli.shared_options import (
 )
 from edgeface.errors import InvalidInputError
 from edgeface.gallery import Consent
-from edgeface.pipeline import EnrolmentReport, Recognizer
+from edgeface.pipeline import EnrolmentReport, Recognizer, RecognizerOptions
 from edgeface.pipeline.coach import Coaching, EnrolmentCoach, collect_references
 from edgeface.pipeline.people_folder import FolderResult, enrol_folders, people_in
 from edgeface.types import Frame
@@ -86,9 +86,8 @@ def enrol_person(
     """Enrol a person; from a video or a webcam, with advice on what to do next."""
     agreed = _consent(consent, consent_text, name, keep_crops=keep_crops)
     keys = gallery_keys(insecure_key_file=insecure_key_file, passphrase_file=passphrase_file)
-    with open_recognizer(
-        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, gallery_keys=keys
-    ) as recognizer:
+    options = RecognizerOptions(artefact=artefact, target_fmr=target_fmr, gallery_keys=keys)
+    with open_recognizer(model, gallery, options) as recognizer:
         images = _images(sources, recognizer, most_frames)
         report = recognizer.enrol(
             name, images, extend=extend, allow_duplicate=allow_duplicate, consent=agreed
@@ -116,16 +115,10 @@ def enrol_folder(
     people = people_in(folder)
     agreed = _consent(consent, consent_text, f"{len(people)} people", keep_crops=keep_crops)
     keys = gallery_keys(insecure_key_file=insecure_key_file, passphrase_file=passphrase_file)
+    options = RecognizerOptions(artefact=artefact, target_fmr=target_fmr, gallery_keys=keys)
     results = []
     with (
-        open_recognizer(
-            model,
-            gallery,
-            artefact=artefact,
-            threads=None,
-            target_fmr=target_fmr,
-            gallery_keys=keys,
-        ) as recognizer,
+        open_recognizer(model, gallery, options) as recognizer,
         progress("enrolling", people, total=len(people)) as bar,
     ):
         for result in enrol_folders(

@@ -25,6 +25,7 @@ from edgeface.cli.shared_options import (
 )
 from edgeface.gallery import SqliteGallery
 from edgeface.gallery.model_change import ModelChange, Outlook
+from edgeface.pipeline import RecognizerOptions
 from edgeface.pipeline.new_model import NewModel, learn_from, require_comparable
 
 __all__ = ["migrate"]
@@ -121,13 +122,7 @@ def _learn(
     model, gallery = where
     learnt: dict[str, int] = {}
     with (
-        open_recognizer(
-            model,
-            gallery,
-            artefact="auto",
-            threads=None,
-            target_fmr=target_fmr,
-        ) as recognizer,
+        open_recognizer(model, gallery, RecognizerOptions(target_fmr=target_fmr)) as recognizer,
         open_source(source) as frames,
     ):
         try:

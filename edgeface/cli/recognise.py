@@ -32,6 +32,7 @@ from edgeface.cli.shared_options import (
     pad_options,
 )
 from edgeface.pad import PadDecision
+from edgeface.pipeline import RecognizerOptions
 from edgeface.types import Observation, Outcome
 
 __all__ = ["enrol", "identify", "observation_as_dict"]
@@ -58,9 +59,8 @@ def enrol(
     """Enrol a person from photos; `edgeface gallery enrol` also takes videos and webcams."""
     agreed = consent_record(consent, consent_text, keep_crops=keep_crops)
     keys = gallery_keys(insecure_key_file=insecure_key_file)
-    with open_recognizer(
-        model, gallery, artefact=artefact, threads=None, target_fmr=target_fmr, gallery_keys=keys
-    ) as recognizer:
+    options = RecognizerOptions(artefact=artefact, target_fmr=target_fmr, gallery_keys=keys)
+    with open_recognizer(model, gallery, options) as recognizer:
         report = recognizer.enrol(
             name, images, extend=extend, allow_duplicate=allow_duplicate, consent=agreed
         )
@@ -98,15 +98,14 @@ def identify(
 ) -> None:
     """Say who is on photos. Exit code 1 when nobody was recognised."""
     recognised = 0
-    with open_recognizer(
-        model,
-        gallery,
+    options = RecognizerOptions(
         artefact=artefact,
         threads=threads,
         target_fmr=target_fmr,
         target_fpir=target_fpir,
         pad=pad_options(pad, pad_operating_point),
-    ) as recognizer:
+    )
+    with open_recognizer(model, gallery, options) as recognizer:
         for path in images:
             with open_source(path) as source:
                 for frame in source:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,7 +13,7 @@ from edgeface.cli.console import note
 from edgeface.cli.gallery_access import gallery_keys
 from edgeface.cli.needs import need_cpu
 from edgeface.default_model import DEFAULT_MODEL_NOTICE, default_bundle_path
-from edgeface.gallery import SqliteGallery
+from edgeface.gallery import KeyOptions, SqliteGallery
 from edgeface.operating_points import expected_fpir
 from edgeface.pad import PadOperatingPoint
 from edgeface.pipeline import PadOptions, Recognizer, RecognizerOptions
@@ -109,22 +110,16 @@ def bundle_or_default(model: Path | None) -> Path:
 
 
 def open_recognizer(
-    model: Path | None,
-    gallery: Path | None,
-    *,
-    artefact: str,
-    threads: int | None,
-    target_fmr: float,
-    **more: Any,
+    model: Path | None, gallery: Path | None, options: RecognizerOptions
 ) -> Recognizer:
     """Return the recogniser and say on stderr what it took; None is the package's own model.
 
-    ``more`` are other fields of :class:`RecognizerOptions`.
+    Where ``options`` say nothing of the gallery's key, it is where commands look for it.
     """
     need_cpu()
     bundle = bundle_or_default(model)
-    more.setdefault("gallery_keys", gallery_keys())
-    options = RecognizerOptions(artefact=artefact, threads=threads, target_fmr=target_fmr, **more)
+    if options.gallery_keys == KeyOptions():
+        options = replace(options, gallery_keys=gallery_keys())
     recognizer = Recognizer.open(bundle, gallery, options=options)
     if isinstance(recognizer.gallery, SqliteGallery):
         for text in recognizer.gallery.notices:

@@ -43,7 +43,7 @@ from edgeface.cli.shared_options import (
 )
 from edgeface.errors import CameraError
 from edgeface.overlay import draw
-from edgeface.pipeline import FrameResult, Recognizer, RunHead, RunRecorder
+from edgeface.pipeline import FrameResult, Recognizer, RecognizerOptions, RunHead, RunRecorder
 from edgeface.types import Event, ImageArray, Outcome
 
 __all__ = ["watch"]
@@ -107,16 +107,15 @@ def watch(
     wanted = sources or ["0"]
     view.check(wanted)
     printer = _Printer(as_json=as_json, every_frame=every_frame, with_source=len(wanted) > 1)
-    with open_recognizer(
-        model,
-        gallery,
+    options = RecognizerOptions(
         artefact=artefact,
         threads=threads,
         target_fmr=target_fmr,
         target_fpir=target_fpir,
         pad=pad_options(pad, pad_operating_point),
         watch_quality=profile.options,
-    ) as recognizer:
+    )
+    with open_recognizer(model, gallery, options) as recognizer:
         known = _watch(recognizer, wanted, view, printer)
     if save:
         note(f"wrote {save}")
