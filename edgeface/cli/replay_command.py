@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,9 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from edgeface.cli.console import print_json, print_line
+from edgeface.cli.gallery_access import gallery_keys
 from edgeface.cli.shared_options import JsonOption, Profile
+from edgeface.gallery import SqliteGallery
 from edgeface.pipeline import ReplayedTrack, ReplayOptions, RunHead, read_run
 from edgeface.pipeline import replay as replay_run
+from edgeface.pipeline.run_key import read_run_key
 from edgeface.types import IdentificationResult
 
 __all__ = ["replay"]
@@ -32,21 +36,36 @@ def replay(
     profile: Annotated[
         Profile | None, typer.Option(help="Gates for faces, if stricter than in the run.")
     ] = None,
+    gallery: Annotated[
+        Path | None, typer.Option("--gallery", "-g", help="Search the templates in this gallery.")
+    ] = None,
+    templates_key: Annotated[
+        Path | None, typer.Option(help="Key file that `watch --record-templates` made.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a recorded run again under another threshold, rule or gates.
+    """Judge a recorded run again under another threshold, rule or gates, or in another gallery.
 
     Prints one line for each track. Exit code 1 when a track would have ended otherwise.
     """
-    head, looks = read_run(run)
+    if (gallery is None) != (templates_key is None):
+        raise typer.BadParameter("--gallery and --templates-key belong together")
+    key = None if templates_key is None else read_run_key(templates_key)
+    head, looks = read_run(run, templates_key=key)
     rule = {"min_frames": min_frames, "margin": margin}
     changes: dict[str, Any] = {name: value for name, value in rule.items() if value is not None}
-    options = ReplayOptions(
-        threshold=threshold,
-        decision=replace(head.decision, **changes) if changes else None,
-        quality=None if profile is None else profile.options,
-    )
-    tracks = replay_run(head, looks, options)
+    with ExitStack() as stack:
+        people = None
+        if gallery is not None:
+            people = SqliteGallery.open_existing(gallery, keys=gallery_keys())
+            stack.callback(people.close)
+        options = ReplayOptions(
+            threshold=threshold,
+            decision=replace(head.decision, **changes) if changes else None,
+            quality=None if profile is None else profile.options,
+            gallery=people,
+        )
+        tracks = replay_run(head, looks, options)
     if as_json:
         print_json({"tracks": [_as_dict(track) for track in tracks]})
     else:

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -44,6 +44,7 @@ from edgeface.cli.shared_options import (
 from edgeface.errors import CameraError
 from edgeface.overlay import draw
 from edgeface.pipeline import FrameResult, Recognizer, RecognizerOptions, RunHead, RunRecorder
+from edgeface.pipeline.run_key import make_run_key
 from edgeface.types import Event, ImageArray, Outcome
 
 __all__ = ["watch"]
@@ -78,6 +79,14 @@ EveryFrameOption = Annotated[
     bool, typer.Option("--every-frame", help="With --json, a line for each frame too.")
 ]
 
+RecordTemplatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--record-templates",
+        help="Record templates too, encrypted with the key in this file, which is made.",
+    ),
+]
+
 
 def watch(
     sources: SourcesArgument = None,
@@ -88,6 +97,7 @@ def watch(
     show: ShowOption = False,
     record: RecordOption = None,
     record_names: RecordNamesOption = False,
+    record_templates: RecordTemplatesOption = None,
     profile: ProfileOption = Profile.WATCH,
     every_frame: EveryFrameOption = False,
     artefact: ArtefactOption = "auto",
@@ -103,7 +113,7 @@ def watch(
     Prints one line for each event; with --json, one JSON object a line. Ctrl-C ends. Exit code 1
     when nobody was recognised.
     """
-    view = _View(save, show=show, record=record, record_names=record_names)
+    view = _View(save, show, record, record_names, record_templates)
     wanted = sources or ["0"]
     view.check(wanted)
     printer = _Printer(as_json=as_json, every_frame=every_frame, with_source=len(wanted) > 1)
@@ -128,22 +138,22 @@ class _View:
     """Where what is seen goes, besides the lines that are printed."""
 
     save: Path | None
-    _: KW_ONLY
     show: bool
     record: Path | None
     record_names: bool
+    templates_key: Path | None
 
     def check(self, sources: list[str]) -> None:
         """Return if this can be done with ``sources``.
 
         Raises:
             CameraError: There are several, or no display.
-            typer.BadParameter: Names for a record that is not made.
+            typer.BadParameter: Names or templates for a record that is not made.
         """
         if len(sources) > 1 and (self.show or self.save is not None):
             raise CameraError("--save and --show take one source; run one watch for each")
-        if self.record_names and self.record is None:
-            raise typer.BadParameter("--record-names belongs to --record FILE")
+        if self.record is None and (self.record_names or self.templates_key is not None):
+            raise typer.BadParameter("--record-names and --record-templates want --record FILE")
         if self.show:
             _require_display()
 
@@ -153,7 +163,9 @@ class _View:
             return None
         model_id, point = recognizer.manifest.model_id, recognizer.operating_point
         head = RunHead.of(model_id, point, recognizer.decision_options)
-        return stack.enter_context(RunRecorder(self.record, head, names=self.record_names))
+        key = None if self.templates_key is None else make_run_key(self.templates_key)
+        recorder = RunRecorder(self.record, head, names=self.record_names, templates_key=key)
+        return stack.enter_context(recorder)
 
 
 def _watch(

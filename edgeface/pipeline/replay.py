@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from edgeface.decision import DecisionOptions, TrackDecider, decide
+from edgeface.gallery import Gallery
 from edgeface.pipeline.run_record import Look, RunHead
 from edgeface.quality import QualityGateOptions
 from edgeface.quality.gates import failed_gates
@@ -19,12 +20,14 @@ class ReplayOptions:
     """What is different; None leaves what was recorded.
 
     Stricter gates of ``quality`` reject looks that were compared; a look that was rejected in the
-    run stays so, since nothing was compared then.
+    run stays so, since nothing was compared then. With ``gallery``, looks that have a template are
+    searched in it anew.
     """
 
     threshold: float | None = None
     decision: DecisionOptions | None = None
     quality: QualityGateOptions | None = None
+    gallery: Gallery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class ReplayedTrack:
     """What one track said last, in the run and now; None for nothing.
 
     ``looks`` counts all, ``compared`` those with scores under the new settings. ``first_named_s``
-    is when the track was first named now, None for never.
+    is when the track was first named now, None for never. ``same_names`` says whether subjects of
+    the two can be told from one another, or only outcomes.
     """
 
     stream: int
@@ -42,11 +46,15 @@ class ReplayedTrack:
     recorded: IdentificationResult | None
     replayed: IdentificationResult | None
     first_named_s: float | None
+    same_names: bool = True
 
     @property
     def is_changed(self) -> bool:
         """Whether the run would have ended otherwise for this track."""
-        return _gist(self.recorded) != _gist(self.replayed)
+        first, second = _gist(self.recorded), _gist(self.replayed)
+        if self.same_names or first is None or second is None:
+            return first != second
+        return first[0] is not second[0]
 
 
 def replay(head: RunHead, looks: Iterable[Look], options: ReplayOptions) -> list[ReplayedTrack]:
@@ -58,6 +66,7 @@ def replay(head: RunHead, looks: Iterable[Look], options: ReplayOptions) -> list
     Raises:
         RunRecordError: The record ends in a line that is no look.
         InvalidInputError: The threshold is no similarity.
+        GalleryModelError: The gallery is of another model than the run.
     """
     threshold = head.threshold if options.threshold is None else options.threshold
     point = OperatingPoint(threshold, head.target_fmr, head.artefact, "replay", provisional=True)
@@ -67,24 +76,28 @@ def replay(head: RunHead, looks: Iterable[Look], options: ReplayOptions) -> list
         key = look.stream, look.track
         if key not in tracks:
             tracks[key] = _Track(TrackDecider(decision))
-        tracks[key].add(look, _judged(look, point, decision, options.quality))
-    return [track.replayed(*key) for key, track in tracks.items()]
+        tracks[key].add(look, _judged(look, point, decision, options))
+    same_names = head.names or options.gallery is None
+    return [replace(track.replayed(*key), same_names=same_names) for key, track in tracks.items()]
 
 
 def _judged(
     look: Look,
     point: OperatingPoint,
     decision: DecisionOptions,
-    quality: QualityGateOptions | None,
+    options: ReplayOptions,
 ) -> IdentificationResult:
     """Return what the frame alone says under the new settings."""
     if look.result.outcome is Outcome.REJECTED:
         return look.result
-    if quality is not None:
-        reasons = failed_gates(look.quality, look.quality_score, quality)
+    if options.quality is not None:
+        reasons = failed_gates(look.quality, look.quality_score, options.quality)
         if reasons:
             return IdentificationResult(Outcome.REJECTED, reasons=reasons)
-    return decide(look.result.candidates, point, margin=decision.margin)
+    candidates = look.result.candidates
+    if options.gallery is not None and look.template is not None:
+        candidates = tuple(options.gallery.search(look.template))
+    return decide(candidates, point, margin=decision.margin)
 
 
 @dataclass(slots=True)

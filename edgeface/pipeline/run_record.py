@@ -1,23 +1,27 @@
 """A run without its pictures: what was measured and compared, to be judged again later.
 
-One JSON object a line: a head, then one line for each look at a face. There are no images and no
-templates in it, and no names unless asked for: subjects are numbered in the order in which they
-were first candidates.
+One JSON object a line: a head, then one line for each look at a face. There are no images in it,
+no names unless asked for (subjects are numbered in the order in which they were first candidates),
+and no templates unless there is a key to encrypt them with.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+import numpy as np
+
 from edgeface.decision import DecisionOptions
-from edgeface.errors import RunRecordError
+from edgeface.errors import GalleryIntegrityError, RunRecordError
+from edgeface.gallery.sealing import seal, unseal
 from edgeface.pipeline.stream import FrameResult
 from edgeface.types import (
     Candidate,
@@ -27,6 +31,7 @@ from edgeface.types import (
     Outcome,
     QualityMeasure,
     RejectionReason,
+    Template,
 )
 
 __all__ = ["Look", "RunHead", "RunRecorder", "read_run"]
@@ -38,13 +43,14 @@ _MAX_CANDIDATES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHead:
-    """Under what a run was recorded."""
+    """Under what a run was recorded; ``names`` says whether its subjects are names or numbers."""
 
     model_id: str
     artefact: str
     threshold: float
     target_fmr: float
     decision: DecisionOptions = field(default_factory=DecisionOptions)
+    names: bool = False
 
     @classmethod
     def of(cls, model_id: str, point: OperatingPoint, decision: DecisionOptions) -> RunHead:
@@ -64,6 +70,7 @@ class Look:
 
     ``result`` is what the frame alone said, with the candidates' scores; ``said`` what the track
     said then, None for nothing yet. ``quality`` is empty where the face had no landmarks.
+    ``template`` is None where none was recorded, or no key was given.
     """
 
     time_s: float
@@ -74,6 +81,7 @@ class Look:
     said: IdentificationResult | None
     quality: Mapping[QualityMeasure, float]
     quality_score: float
+    template: Template | None = None
 
 
 class RunRecorder:
@@ -83,12 +91,21 @@ class RunRecorder:
         path: The file, which must not exist.
         head: Under what the run is recorded.
         names: Whether subjects are written by name; else they are numbered.
+        templates_key: 32 bytes, see :mod:`.run_key`; with it templates are written, encrypted.
 
     Raises:
         RunRecordError: The file exists or cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], head: RunHead, *, names: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        head: RunHead,
+        *,
+        names: bool = False,
+        templates_key: bytes | None = None,
+    ) -> None:
+        self._key = templates_key
         self._numbers: dict[str, str] | None = None if names else {}
         self._path = Path(path)
         try:
@@ -97,7 +114,7 @@ class RunRecorder:
         except OSError as exc:
             raise RunRecordError(f"{self._path} cannot be made: {exc}; name a new file") from exc
         self._file: IO[str] = os.fdopen(descriptor, "w", encoding="utf-8")
-        self._write({"format": _FORMAT, "version": _VERSION, **asdict(head)})
+        self._write({"format": _FORMAT, "version": _VERSION, **asdict(replace(head, names=names))})
 
     def write(self, result: FrameResult) -> None:
         """Write the looks of one frame; those that added nothing are left out.
@@ -139,7 +156,17 @@ class RunRecorder:
                 for measure, value in (quality.values if quality else {}).items()
             },
             "quality_score": round(quality.score, 4) if quality else 0.0,
+            "template": self._sealed(result, track),
         }
+
+    def _sealed(self, result: FrameResult, track: int) -> str | None:
+        template = result.templates.get(track)
+        if self._key is None or template is None:
+            return None
+        place = result.frame.index, result.stream, track
+        # Float32, little-endian; the model is that of the head.
+        content = template.vector.astype("<f4").tobytes()
+        return base64.b64encode(seal(self._key, content, _FORMAT, *place)).decode("ascii")
 
     def _result(self, result: IdentificationResult) -> dict[str, Any]:
         return {
@@ -165,14 +192,17 @@ class RunRecorder:
             raise RunRecordError(f"{self._path} cannot be written: {exc}") from exc
 
 
-def read_run(path: str | os.PathLike[str]) -> tuple[RunHead, Iterator[Look]]:
+def read_run(
+    path: str | os.PathLike[str], *, templates_key: bytes | None = None
+) -> tuple[RunHead, Iterator[Look]]:
     """Return the head of the run recorded at ``path``, and its looks in their order.
 
-    A last line that was cut off, as by a crash, ends the run.
+    A last line that was cut off, as by a crash, ends the run. With ``templates_key`` the looks
+    have their templates.
 
     Raises:
-        RunRecordError: The file cannot be read, or a line is none of such a record. It may be
-            raised by the iteration, too.
+        RunRecordError: The file cannot be read, a line is none of such a record, or the key is
+            another one. It may be raised by the iteration, too.
     """
     file = Path(path)
     lines = _lines(file)
@@ -183,7 +213,8 @@ def read_run(path: str | os.PathLike[str]) -> tuple[RunHead, Iterator[Look]]:
         raise RunRecordError(
             f"{file} is no run that `edgeface watch --record` wrote: {exc!r}"
         ) from exc
-    return head, _looks(file, lines)
+    reader = _Reader(str(file), head.model_id, templates_key)
+    return head, (reader.look(line, count) for count, line in enumerate(lines, 2))
 
 
 def _lines(file: Path) -> Iterator[Any]:
@@ -210,20 +241,31 @@ def _head(line: Any) -> RunHead:
         threshold=_number(line["threshold"]),
         target_fmr=_number(line["target_fmr"]),
         decision=DecisionOptions(**line["decision"]),
+        names=line["names"] is True,
     )
 
 
-def _looks(file: Path, lines: Iterator[Any]) -> Iterator[Look]:
-    for count, line in enumerate(lines, 2):
-        yield _look(line, f"{file}, line {count},")
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    file: str
+    model_id: str
+    key: bytes | None
 
+    def look(self, line: Any, count: int) -> Look:
+        try:
+            look, sealed = _read_look(line), line["template"]
+            if self.key is None or sealed is None:
+                return look
+            return replace(look, template=self._template(self.key, look, sealed))
+        # AttributeError and the others: a line of another shape.
+        except (AttributeError, KeyError, TypeError, ValueError, GalleryIntegrityError) as exc:
+            raise RunRecordError(f"{self.file}, line {count}, is no look: {exc!r}") from exc
 
-def _look(line: Any, where: str) -> Look:
-    try:
-        return _read_look(line)
-    # AttributeError and the others: a line of another shape.
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise RunRecordError(f"{where} is no look: {exc!r}") from exc
+    def _template(self, key: bytes, look: Look, sealed: str) -> Template:
+        place = look.frame, look.stream, look.track
+        content = unseal(key, base64.b64decode(sealed, validate=True), _FORMAT, *place)
+        vector = np.frombuffer(content, "<f4").astype(np.float32)
+        return Template(vector, self.model_id, min(1.0, max(0.0, look.quality_score)))
 
 
 def _read_look(line: Any) -> Look:

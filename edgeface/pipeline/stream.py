@@ -25,6 +25,7 @@ from edgeface.types import (
     Frame,
     Observation,
     Outcome,
+    Template,
 )
 
 __all__ = ["CONFIRMING_LOOKS", "FrameResult", "Pending", "Stream", "StreamOptions"]
@@ -69,7 +70,8 @@ class FrameResult:
 
     ``stream`` is the position of the source among those that are watched together. ``usable`` is
     False where the camera's health speaks against deciding on the frame: nobody is looked for in
-    it, so that a frozen picture ends tracks and visits as an empty one does.
+    it, so that a frozen picture ends tracks and visits as an empty one does. ``templates`` are
+    those that were compared in this frame, by track.
     """
 
     frame: Frame
@@ -78,6 +80,7 @@ class FrameResult:
     times_ms: Mapping[str, float]
     stream: int = 0
     usable: bool = True
+    templates: Mapping[int, Template] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -177,11 +180,11 @@ class Stream:
 
     def complete(self, pending: Pending, comparisons: Sequence[Comparison]) -> FrameResult:
         """Return what the frame shows and leads to, given a comparison for each of its faces."""
-        fresh = set()
+        fresh: dict[int, Template | None] = {}
         # An exchange of two tracks changes what is seen of which.
         looks = [(number, pending.seen[number]) for number in pending.looks]
         for (number, detection), comparison in zip(looks, comparisons, strict=True):
-            fresh.add(self._learn(number, detection, comparison, pending))
+            fresh[self._learn(number, detection, comparison, pending)] = comparison.template
         observations, events = [], pending.events
         for number, followed in sorted(self._followed.items()):
             if self._stills or followed.is_shown(pending.moment.time_s):
@@ -198,6 +201,7 @@ class Stream:
             tuple(events),
             pending.timer.total_ms,
             usable=pending.usable,
+            templates={number: made for number, made in fresh.items() if made is not None},
         )
 
     def finish(self, *, end_visits: bool = True) -> tuple[Event, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import stat
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from edgeface.decision import DecisionOptions
 from edgeface.errors import InvalidInputError, RunRecordError
 from edgeface.pipeline import ReplayOptions, RunHead, RunRecorder, read_run, replay
+from edgeface.pipeline.run_key import make_run_key, read_run_key
 from edgeface.quality import QualityGateOptions
-from edgeface.types import Outcome, QualityMeasure, RejectionReason
-from tests.unit.test_streams import Rig, standing
+from edgeface.types import Frame, Outcome, QualityMeasure, RejectionReason
+from tests.unit.test_streams import Place, Rig, scene, standing
 
 pytest.importorskip("cv2")
 
@@ -159,3 +161,90 @@ def test_a_line_that_is_no_look_is_refused(run: Path, key: str, value: object) -
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunRecordError):
         read_run(tmp_path / "none.jsonl")
+
+
+def sealed_run(tmp_path: Path, script: list[list[Place]]) -> tuple[Rig, Path, bytes]:
+    pytest.importorskip("cryptography")
+    rig, key = Rig(tmp_path, script), make_run_key(tmp_path / "run.key")
+    point, rule = rig.recognizer.operating_point, rig.recognizer.decision_options
+    head = RunHead.of(rig.recognizer.gallery.model_id, point, rule)
+    results, _ = rig.run()
+    with RunRecorder(tmp_path / "sealed.jsonl", head, templates_key=key) as recorder:
+        for result in results:
+            recorder.write(result)
+    return rig, tmp_path / "sealed.jsonl", key
+
+
+def test_templates_are_searched_again_in_a_gallery_of_later(tmp_path: Path) -> None:
+    rig, run, key = sealed_run(tmp_path, standing(7, 60))
+    # The photo of person 7 comes after the run in which nobody knew them.
+    rig.recognizer.enrol("zoe", [Frame(scene((7, 20)), 0.0, 7, "photo")])
+    options = ReplayOptions(gallery=rig.recognizer.gallery)
+    (track,) = replay(*read_run(run, templates_key=key), options)
+    assert track.recorded is not None
+    assert track.recorded.outcome is Outcome.UNKNOWN
+    assert track.replayed is not None
+    assert track.replayed.subject == "zoe"
+    assert track.is_changed
+
+
+def test_numbers_of_a_run_and_names_of_a_gallery_are_no_difference(tmp_path: Path) -> None:
+    rig, run, key = sealed_run(tmp_path, standing(1, 60))
+    options = ReplayOptions(gallery=rig.recognizer.gallery)
+    (track,) = replay(*read_run(run, templates_key=key), options)
+    assert track.replayed is not None
+    assert track.replayed.subject == "ann"
+    assert not track.is_changed
+
+
+def test_templates_are_not_in_the_file_as_they_are(tmp_path: Path) -> None:
+    _, run, key = sealed_run(tmp_path, standing(1, 20))
+    _, looks = read_run(run, templates_key=key)
+    templates = [look.template for look in looks if look.template is not None]
+    assert templates
+    content = run.read_bytes()
+    for template in templates:
+        plain = template.vector.astype("<f4").tobytes()
+        assert plain not in content
+        assert base64.b64encode(plain)[:40] not in content
+
+
+def test_without_a_key_there_are_no_templates(run: Path, tmp_path: Path) -> None:
+    _, looks = read_run(run, templates_key=bytes(32))
+    assert {look.template for look in looks} == {None}
+    _, sealed, _ = sealed_run(tmp_path / "b", standing(1, 20))
+    _, looks = read_run(sealed)
+    assert {look.template for look in looks} == {None}
+
+
+def test_another_key_and_templates_that_were_moved_are_refused(tmp_path: Path) -> None:
+    _, run, key = sealed_run(tmp_path, standing(1, 60))
+    with pytest.raises(RunRecordError, match="line 2"):
+        list(read_run(run, templates_key=bytes(32))[1])
+    head, *lines = run.read_text(encoding="utf-8").splitlines()
+    looks = [json.loads(line) for line in lines]
+    looks[0]["template"], looks[1]["template"] = looks[1]["template"], looks[0]["template"]
+    run.write_text("\n".join([head, *map(json.dumps, looks)]) + "\n", encoding="utf-8")
+    with pytest.raises(RunRecordError, match="line 2"):
+        list(read_run(run, templates_key=key)[1])
+
+
+def test_a_key_is_for_its_owner_alone_and_never_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "run.key"
+    key = make_run_key(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_run_key(path) == key
+    with pytest.raises(RunRecordError, match="name a new file"):
+        make_run_key(path)
+    path.chmod(0o644)
+    with pytest.raises(RunRecordError, match="chmod 600"):
+        read_run_key(path)
+
+
+@pytest.mark.parametrize("content", ["", "00", "zz" * 32, "00" * 33, "\x00"])
+def test_a_file_that_is_no_key_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.key"
+    path.write_text(content, encoding="utf-8")
+    path.chmod(0o600)
+    with pytest.raises(RunRecordError):
+        read_run_key(path)
