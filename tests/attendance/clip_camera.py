@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeface.camera.base import load_opencv
 from edgeface.camera.pattern import draw_pattern
 from edgeface.types import Size
 
@@ -22,8 +23,7 @@ class ClipCamera:
     """``shows_person`` is False for a picture without anybody; ``is_plugged`` for no picture."""
 
     def __init__(self, clip: Path) -> None:
-        import cv2
-
+        cv2 = load_opencv()
         self._cv2: Any = cv2
         video = cv2.VideoCapture(str(clip))
         self._frames = [pixels for ok, pixels in iter(video.read, (False, None)) if ok][:40]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeface.assets import DEFAULT_ASSETS, AssetState, asset_state
+from edgeface.camera.base import load_opencv
 from edgeface.gallery import Consent
 from examples.attendance.interface import Settings
 from examples.attendance.opening import OfficeOptions, open_office, set_up
@@ -27,7 +28,7 @@ def real_clip(test_data: Path) -> Path:
 
 def enrol_from_clip(folder: Path, clip: Path) -> str:
     """Enrol the person of the clip, by the steps that the page takes; return their id."""
-    import cv2
+    cv2 = load_opencv()
 
     set_up(folder, Settings(zone_name="Europe/Berlin"))
     with open_office(OfficeOptions(folder=folder, threads=1)) as office:

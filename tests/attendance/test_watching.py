@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeface.camera.base import load_opencv
 from edgeface.errors import EnrolmentError
 from edgeface.gallery import Consent
 from examples.attendance.broadcast import Queue
@@ -86,7 +87,7 @@ def watch(office: LocalOffice, source: Path) -> list[str]:
 
 def photo_held_still(clip: Path, target: Path) -> Path:
     """Write a recording of a photo of the person: one frame of the clip, again and again."""
-    import cv2
+    cv2 = load_opencv()
 
     _, pixels = cv2.VideoCapture(str(clip)).read()
     size = (pixels.shape[1], pixels.shape[0])
@@ -163,7 +164,7 @@ def test_the_live_picture_is_made_only_while_somebody_looks(folder: Path, clip: 
 def test_enrolment_refuses_what_is_no_picture_and_who_has_another_number(
     folder: Path, clip: Path
 ) -> None:
-    import cv2
+    cv2 = load_opencv()
 
     with open_office(OfficeOptions(folder=folder, threads=1)) as office:
         (known,) = office.people()
