@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,34 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["recognizer_facts"]
 
-# Counting the enrolled people reads the gallery; a frame must not wait for that each time.
-_KEPT_S = 1.0
 
-
-def recognizer_facts(
-    recognizer: Recognizer, *, clock: Callable[[], float] = time.monotonic
-) -> Callable[[AccessPolicy], ModelFacts]:
-    """Return what gives the facts of ``recognizer``, at most a second old.
+def recognizer_facts(recognizer: Recognizer) -> Callable[[AccessPolicy], ModelFacts]:
+    """Return what gives the facts of ``recognizer`` as they are when it is called.
 
     The operating point is the one for searches that keeps the policy's ``max_fpir`` with so many
     enrolled. For a demonstration it is the recogniser's own.
 
     What is returned raises OperatingPointError where the bundle has no such point.
     """
-    kept: list[tuple[float, ModelFacts]] = []
-
-    def facts(policy: AccessPolicy) -> ModelFacts:
-        now_s = clock()
-        if not kept or not 0.0 <= now_s - kept[0][0] < _KEPT_S:
-            kept[:] = [(now_s, _facts(recognizer, policy))]
-        return kept[0][1]
-
-    return facts
+    return functools.partial(_facts, recognizer)
 
 
 def _facts(recognizer: Recognizer, policy: AccessPolicy) -> ModelFacts:
     manifest, point = recognizer.manifest, recognizer.operating_point
-    enrolled = len(recognizer.gallery.subjects())
+    enrolled = recognizer.gallery.subject_count
     if not policy.demonstration:
         point = chosen_for_gallery(
             manifest.operating_points,

@@ -132,7 +132,7 @@ def open_recognizer(
 def _note_limits(recognizer: Recognizer) -> None:
     """Say that the threshold does not hold for so many people, where that matters."""
     limits, point = recognizer.operating_point_limits, recognizer.operating_point
-    enrolled = len(recognizer.gallery.subjects())
+    enrolled = recognizer.gallery.subject_count
     is_small = expected_fpir(point.target_fmr, enrolled) < _NOTED_FPIR
     if limits is not None and not (point.gallery_size is None and is_small):
         note(limits)

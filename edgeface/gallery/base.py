@@ -173,6 +173,11 @@ class Gallery(Protocol):
         """Return the enrolled subjects, sorted by name."""
         ...
 
+    @property
+    def subject_count(self) -> int:
+        """How many subjects are enrolled, inactive ones among them. Reads none of them."""
+        ...
+
     def templates(self, subject: str) -> list[Template]:
         """Return the usable templates of ``subject``, oldest first.
 

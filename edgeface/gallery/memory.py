@@ -94,6 +94,12 @@ class InMemoryGallery:
                 for name, entry in sorted(self._subjects.items())
             ]
 
+    @property
+    def subject_count(self) -> int:
+        """How many subjects are enrolled: see :attr:`Gallery.subject_count`."""
+        with self._lock:
+            return len(self._subjects)
+
     def templates(self, subject: str) -> list[Template]:
         """Return the templates of ``subject``: see :meth:`Gallery.templates`."""
         with self._lock:

@@ -92,8 +92,7 @@ class SqliteGallery:
         """Return the gallery at ``path``, made there first if it does not exist and ``create``.
 
         A gallery of schema 1, which held everything unencrypted, is encrypted; ``notices`` says
-        so. ``search`` says how it is searched: exactly, in a form that suits its size, where
-        nothing is said.
+        so. Without ``search`` it is searched exactly, in a form that suits its size.
 
         Raises:
             GalleryFormatError: The file is not a gallery, damaged, of an unknown schema, or not a
@@ -202,10 +201,7 @@ class SqliteGallery:
 
     @property
     def quarantined(self) -> int:
-        """How many stored templates are unusable (not finite, or of a wrong length or size).
-
-        They take no part in a search; enrol their subjects again.
-        """
+        """How many stored templates are unusable and not searched; enrol their subjects again."""
         self._bring_index_up_to_date()
         return self._index.quarantined
 
@@ -263,6 +259,12 @@ class SqliteGallery:
                 for entry in people.subjects.values()
             ]
         return sorted(found, key=lambda info: info.name)
+
+    @property
+    def subject_count(self) -> int:
+        """How many subjects are enrolled: see :attr:`Gallery.subject_count`."""
+        with self.vault.reading():
+            return len(self.vault.people.subjects)
 
     def templates(self, subject: str) -> list[Template]:
         """Return the usable templates of ``subject``: see :meth:`Gallery.templates`."""
@@ -352,8 +354,7 @@ class SqliteGallery:
         with self.vault.reading():
             self._check(templates)
             self._index.bring_up_to_date(self.vault.people)
-            probes = np.stack([template.vector for template in templates])
-            return self._index.search(self.vault.people, probes, k)
+            return self._index.search(self.vault.people, np.stack([t.vector for t in templates]), k)
 
     def close(self) -> None:
         """Close the file; may be called twice."""

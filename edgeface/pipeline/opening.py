@@ -26,7 +26,6 @@ __all__ = [
     "Image",
     "RecognizerOptions",
     "Source",
-    "active_subjects",
     "as_frame",
     "as_source",
     "open_gallery",
@@ -96,13 +95,8 @@ def operating_point_for(
     """Return the operating point that ``options`` ask for, for the people in ``gallery``."""
     if options.target_fpir is None:
         return bundle.operating_point(artefact, target_fmr=options.target_fmr)
-    points, size = bundle.manifest.operating_points, active_subjects(gallery)
+    points, size = bundle.manifest.operating_points, gallery.subject_count
     return chosen_for_gallery(points, artefact, target_fpir=options.target_fpir, gallery_size=size)
-
-
-def active_subjects(gallery: Gallery) -> int:
-    """Return how many people take part in searches."""
-    return sum(subject.active for subject in gallery.subjects())
 
 
 def open_pad(options: RecognizerOptions, landmark_finder: LandmarkFinder) -> PadGate | None:

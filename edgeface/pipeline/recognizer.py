@@ -29,7 +29,6 @@ from edgeface.pipeline.opening import (
     Image,
     RecognizerOptions,
     Source,
-    active_subjects,
     as_frame,
     as_source,
     open_gallery,
@@ -145,7 +144,7 @@ class Recognizer:
 
         None where it does.
         """
-        return outgrown(self.operating_point, active_subjects(self.gallery))
+        return outgrown(self.operating_point, self.gallery.subject_count)
 
     @property
     def description(self) -> str:
@@ -194,6 +193,7 @@ class Recognizer:
             EnrolmentError: No image is usable, they show different people, or the person is
                 enrolled under another name. Nothing is stored then.
             GalleryError: The gallery refuses the name or the templates.
+            OperatingPointError: No operating point keeps ``target_fpir`` with one person more.
         """
         names: list[str] = []
         references: list[Reference] = []
@@ -216,8 +216,11 @@ class Recognizer:
             odd = RejectedImage(names.pop(k), (RejectionReason.NOT_LIKE_THE_OTHERS,))
             rejected.append(odd)
             del references[k], templates[k]
+        stored = self._stored(subject)
         if extend:
-            self._require_same_as_stored(subject, names, templates)
+            require_same_as_stored(names, templates, stored, self.operating_point)
+        # Before anything is stored: a gallery must not outgrow its thresholds.
+        self._fitted(self.gallery.subject_count + (not stored))
         if not allow_duplicate:
             self._refuse_duplicate(subject, templates)
         keep = consent is not None and consent.keep_crops
@@ -313,15 +316,17 @@ class Recognizer:
 
     def _refit(self) -> None:
         """Take the operating point that covers as many people as are enrolled now."""
+        if self._options.target_fpir is not None:
+            point = self._fitted(self.gallery.subject_count)
+            self.operating_point = self._comparer.point = point
+
+    def _fitted(self, gallery_size: int) -> OperatingPoint:
+        """Return the operating point for so many people."""
         target = self._options.target_fpir
         if target is None:
-            return
-        self.operating_point = self._comparer.point = chosen_for_gallery(
-            self.manifest.operating_points,
-            self._embedder.backend.artefact,
-            target_fpir=target,
-            gallery_size=active_subjects(self.gallery),
-        )
+            return self.operating_point
+        points, artefact = self.manifest.operating_points, self._embedder.backend.artefact
+        return chosen_for_gallery(points, artefact, target_fpir=target, gallery_size=gallery_size)
 
     def _stream(self, source: FrameSource, budget: ComparisonBudget, visits: VisitBook) -> Stream:
         self._refit()
@@ -361,14 +366,11 @@ class Recognizer:
             return faces[0].reasons or (RejectionReason.EMBEDDING_INVALID,)
         return Reference(template, cut_reference(frame, landmarks.points_px))
 
-    def _require_same_as_stored(
-        self, subject: str, names: Sequence[str], templates: Sequence[Template]
-    ) -> None:
+    def _stored(self, subject: str) -> list[Template]:
         try:
-            stored = self.gallery.templates(subject)
+            return self.gallery.templates(subject)
         except SubjectNotFoundError:
-            return
-        require_same_as_stored(names, templates, stored, self.operating_point)
+            return []
 
     def _refuse_duplicate(self, subject: str, templates: Sequence[Template]) -> None:
         for candidates in self.gallery.search_many(templates):

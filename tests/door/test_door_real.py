@@ -60,7 +60,7 @@ class RealDoor(TestDoor):
         lock = LeasedLock(verifier, bolt)
         door = Door(self.controller, lock, say=lambda _text: None)
         # From here on the facts are the recogniser's own.
-        self.controller._facts = recognizer_facts(recognizer, clock=self.clock)
+        self.controller._facts = recognizer_facts(recognizer)
         stream = recognizer.stream(FakeSource([]))
         for number, picture in enumerate(pictures):
             self.clock.advance(0.1)

@@ -131,10 +131,21 @@ def test_subjects_are_listed_with_their_templates(gallery: AnyGallery) -> None:
     gallery.add("alice", [template(3)])
     created = "2026-03-01T12:00:00+00:00"
     assert gallery.subjects() == [SubjectInfo("alice", 1, created), SubjectInfo("bob", 2, created)]
+    assert gallery.subject_count == 2
     [first, second] = gallery.templates("bob")
     np.testing.assert_array_equal(first.vector, template(1).vector)
     np.testing.assert_array_equal(second.vector, template(2).vector)
     assert (first.model_id, first.quality) == (MODEL, 0.5)
+
+
+def test_the_count_follows_every_change_and_holds_the_inactive(gallery: AnyGallery) -> None:
+    assert gallery.subject_count == 0
+    gallery.add("alice", [template(1)])
+    gallery.add("bob", [template(2)])
+    gallery.set_active("bob", active=False)
+    assert gallery.subject_count == 2
+    gallery.remove("alice")
+    assert gallery.subject_count == 1
 
 
 def test_a_second_person_of_one_name_is_refused(gallery: AnyGallery) -> None:

@@ -194,6 +194,11 @@ class FleetGallery:
         """Return the enrolled subjects, sorted by name."""
         return self.replica.subjects()
 
+    @property
+    def subject_count(self) -> int:
+        """How many subjects are enrolled here: see :attr:`Gallery.subject_count`."""
+        return self.replica.subject_count
+
     def templates(self, subject: str) -> list[Template]:
         """Return the usable templates of ``subject``: see :meth:`Gallery.templates`."""
         return self.replica.templates(subject)
