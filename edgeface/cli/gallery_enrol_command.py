@@ -37,6 +37,7 @@ __all__ = [
     "consent_record",
     "enrol_folder",
     "enrol_person",
+    "print_enrolment",
 ]
 
 ConsentOption = Annotated[
@@ -92,7 +93,7 @@ def enrol_person(
         report = recognizer.enrol(
             name, images, extend=extend, allow_duplicate=allow_duplicate, consent=agreed
         )
-    _print_report(report, as_json=as_json)
+    print_enrolment(report, as_json=as_json)
 
 
 def enrol_folder(
@@ -200,7 +201,8 @@ class _Sayer:
             self._said = self._now
 
 
-def _print_report(report: EnrolmentReport, *, as_json: bool) -> None:
+def print_enrolment(report: EnrolmentReport, *, as_json: bool) -> None:
+    """Say what was taken of one person, and what was left out."""
     if as_json:
         print_json(
             {

@@ -15,6 +15,7 @@ from edgeface.cli.gallery_enrol_command import (
     ConsentTextOption,
     KeepCropsOption,
     consent_record,
+    print_enrolment,
 )
 from edgeface.cli.shared_options import (
     DEFAULT_FMR,
@@ -66,21 +67,7 @@ def enrol(
         )
     if agreed is None and not extend:
         note("no consent was recorded; say how it was given: --consent 'paper form 12'")
-    if as_json:
-        print_json(
-            {
-                "subject": report.subject,
-                "accepted": list(report.accepted),
-                "rejected": [
-                    {"image": r.image, "reasons": [x.value for x in r.reasons]}
-                    for r in report.rejected
-                ],
-            }
-        )
-        return
-    print_line(f"enrolled {report.subject} from {len(report.accepted)} photo(s)")
-    for rejected in report.rejected:
-        note(f"left out: {rejected.sentence}")
+    print_enrolment(report, as_json=as_json)
 
 
 def identify(
