@@ -20,9 +20,11 @@ class RowTags:
         self._rows = np.empty(0, _ROW)
         self._chunks: list[npt.NDArray[np.void]] = []
         self._pending: list[tuple[int, int, bytes]] = []
+        # No id is above it; the row that had it may be gone.
+        self._highest_id = -1
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._rows) + sum(map(len, self._chunks)) + len(self._pending)
 
     def __contains__(self, row_id: object) -> bool:
         return isinstance(row_id, int) and self._at(row_id) is not None
@@ -35,6 +37,7 @@ class RowTags:
 
     def append(self, row_id: int, owner: int, tag: bytes) -> None:
         """Add a row whose id is above every other."""
+        self._highest_id = row_id
         self._pending.append((row_id, owner, tag))
         if len(self._pending) >= _CHUNK_ROWS:
             self._chunks.append(np.array(self._pending, _ROW))
@@ -42,6 +45,10 @@ class RowTags:
 
     def put(self, row_id: int, owner: int, tag: bytes) -> None:
         """Add a row, or change it."""
+        if row_id > self._highest_id:
+            # As nearly always: thousands of new people must not cost a copy of all rows each.
+            self.append(row_id, owner, tag)
+            return
         at = self._at(row_id)
         if at is not None:
             self._rows[at] = (row_id, owner, tag)

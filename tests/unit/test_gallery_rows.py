@@ -45,16 +45,19 @@ def test_rows_are_kept_like_a_dictionary_would() -> None:
     for number in range(1, 40_000, 2):
         rows.append(number, number % 7, tag(number))
         expected[number] = number % 7
-    for step in range(500):
-        row_id = int(random.integers(0, 300))
+    for step in range(1000):
+        # Among the rows, and at their end, where rows are added without a look at the others.
+        row_id = int(random.integers(0, 300)) + 40_000 * int(random.integers(0, 2))
         if random.random() < 0.4:
             rows.drop(row_id)
             expected.pop(row_id, None)
         else:
             rows.put(row_id, step, tag(step))
             expected[row_id] = step
+        assert len(rows) == len(expected)
     assert rows.ids.tolist() == sorted(expected)
     assert all(rows.owner(row_id) == owner for row_id, owner in list(expected.items())[:400])
+    assert all(rows.owner(row_id) == owner for row_id, owner in list(expected.items())[-400:])
 
 
 def test_owners_of_rows_that_are_new_gone_or_other_are_found() -> None:
