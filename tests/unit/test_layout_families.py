@@ -21,6 +21,7 @@ from tests.builders_export import random_crops
 
 torch = pytest.importorskip("torch")
 families = pytest.importorskip("tests.reference.families")
+ghostnets = pytest.importorskip("tests.reference.ghostnets")
 
 State = dict[str, np.ndarray]
 DEPTHS = (18, 34, 50, 100, 152, 200)
@@ -70,6 +71,14 @@ FAMILIES: dict[str, Family] = {
     "edgeface-xxs-low-rank": Family(lambda: families.EdgeFace((2, 2, 6, 2), low_rank=True)),
     "edgeface-xs-s": Family(lambda: families.EdgeFace((3, 3, 9, 3), low_rank=False)),
     "edgeface-xs-s-low-rank": Family(lambda: families.EdgeFace((3, 3, 9, 3), low_rank=True)),
+    "ghostfacenet-v1-ellzaf": Family(
+        ghostnets.GhostFaceNetV1, preprocessing="RGB, (x - 127.5) / 128"
+    ),
+    "ghostnet-cavaface": Family(ghostnets.CavafaceGhostNet),
+    "ghostnet-face-evolve": Family(ghostnets.EvolveGhostNet),
+    "ghostnet-facex-zoo": Family(
+        ghostnets.FaceXZooGhostNet, preprocessing="BGR, (x - 127.5) / 128"
+    ),
 }
 QUICK = (
     "iresnet18-arcface-torch",
@@ -80,6 +89,9 @@ QUICK = (
     "inception-resnet-v1-facenet-pytorch",
     "edgeface-xxs",
     "edgeface-xs-s-low-rank",
+    "ghostfacenet-v1-ellzaf",
+    "ghostnet-cavaface",
+    "ghostnet-facex-zoo",
 )
 # Deeper ones differ in the number of blocks alone.
 DEEP = [name for name in FAMILIES if any(f"{depth}-" in name for depth in (100, 152, 200))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from edgeface_export.architectures.layout import Layout
 from edgeface_export.architectures.layouts import (
     edgeface,
+    ghostnet,
     inception_resnet_facenet_pytorch,
     ir_adaface,
     ir_face_evolve,
@@ -37,6 +38,7 @@ LAYOUTS: tuple[Layout, ...] = (
     residual_edgeface.LAYOUT,
     mobilefacenet_arcface_torch.LAYOUT,
     *edgeface.LAYOUTS,
+    *ghostnet.LAYOUTS,
     *iresnet_arcface_torch.LAYOUTS,
     *ir_adaface.LAYOUTS,
     *ir_face_evolve.LAYOUTS,

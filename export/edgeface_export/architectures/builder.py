@@ -21,6 +21,7 @@ from edgeface_export.architectures.network import (
     Relu,
     Sigmoid,
 )
+from edgeface_export.architectures.operations import HardSigmoid, HardSwish
 
 __all__ = ["LayerBuilder"]
 
@@ -58,19 +59,53 @@ class LayerBuilder:
         ``depthwise`` gives every channel a group of its own. ``grouped`` makes groups of as many
         channels as the weights have inputs.
         """
+        return self.activation(
+            self.linear(
+                x, unit, stride=stride, padding=padding, depthwise=depthwise, grouped=grouped
+            ),
+            unit,
+        )
+
+    def linear(
+        self,
+        x: str,
+        unit: Unit,
+        *,
+        stride: int = 1,
+        padding: int | tuple[int, int] = 0,
+        depthwise: bool = False,
+        grouped: bool = False,
+    ) -> str:
+        """Append the convolution of :meth:`unit` and its BatchNorm alone; return its name."""
         weight = self._weight(unit, axes=4)
         bias = self._tensors[f"{unit.conv}.bias"] if unit.bias else None
         groups = int(weight.shape[0]) if depthwise else 1
         if grouped:
             groups = max(1, int(weight.shape[0]) // max(1, int(weight.shape[1])))
         x = self.add(Conv(unit.conv, x, weight, bias, stride, padding, groups))
-        x = self._norm(x, unit) if unit.norm else x
+        return self._norm(x, unit) if unit.norm else x
+
+    def around(self, x: str, unit: Unit, *, stride: int = 1, depthwise: bool = False) -> str:
+        """Append :meth:`unit` with zeros around the map, so that only ``stride`` makes it smaller.
+
+        The kernel must be square, of odd sides.
+        """
+        side = self._weight(unit, axes=4).shape[-1]
+        padding = max(0, side - 1) // 2
+        return self.unit(x, unit, stride=stride, padding=padding, depthwise=depthwise)
+
+    def activation(self, x: str, unit: Unit) -> str:
+        """Append the activation of :meth:`unit`, if it has one; return the last layer's name."""
         if unit.activation:
             slope = self._tensors[f"{unit.activation}.weight"].reshape(-1)
-            x = self.add(PRelu(unit.activation, x, slope))
-        elif unit.plain:
-            x = self.add(Relu(f"{unit.norm or unit.conv}.{unit.plain}", x, _CEILINGS[unit.plain]))
-        return x
+            if slope.size == 1:
+                # torch's default: one slope for all channels.
+                slope = np.full(self.width(unit, axis=0), slope[0], np.float32)
+            return self.add(PRelu(unit.activation, x, slope))
+        name = f"{unit.norm or unit.conv}.{unit.plain}"
+        if unit.plain == "hardswish":
+            return self.add(HardSwish(name, x))
+        return self.add(Relu(name, x, _CEILINGS[unit.plain])) if unit.plain else x
 
     def norm_alone(self, x: str, norm: str, *, epsilon: float = 1e-5) -> str:
         """Append a BatchNorm that no convolution stands before, and return its name.
@@ -86,12 +121,16 @@ class LayerBuilder:
         ones = np.ones((channels, 1, 1, 1), np.float32)
         return self.add(Conv(name, x, ones, stride=stride, groups=channels))
 
-    def excitation(self, x: str, units: Iterable[Unit], prefix: str) -> str:
-        """Append what multiplies each channel by a number that the channels' means lead to."""
+    def excitation(self, x: str, units: Iterable[Unit], prefix: str, *, hard: bool = False) -> str:
+        """Append what multiplies each channel by a number that the channels' means lead to.
+
+        Its end is a sigmoid, or a ``hard`` one.
+        """
         y = self.add(GlobalAveragePool(f"{prefix}pool", x))
         for unit in units:
             y = self.unit(y, unit)
-        gate = self.add(Sigmoid(f"{prefix}sigmoid", y))
+        kind = HardSigmoid if hard else Sigmoid
+        gate = self.add(kind(f"{prefix}sigmoid", y))
         return self.add(Gate(f"{prefix}gate", input=x, skip=gate))
 
     def head(self, x: str, unit: Unit, *, flat: bool) -> None:
@@ -111,6 +150,8 @@ class LayerBuilder:
 
     def _weight(self, unit: Unit, *, axes: int) -> FloatArray:
         weight = self._tensors[f"{unit.conv}.weight"]
+        if unit.matrix and weight.ndim == 2:
+            weight = weight[:, :, None, None]
         if weight.ndim != axes:
             raise ArchitectureError(
                 f"{unit.conv}.weight must have {axes} axes, got shape {weight.shape}"

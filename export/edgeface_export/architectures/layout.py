@@ -21,9 +21,9 @@ class Unit:
     """Key names of a convolution, its BatchNorm, and its PReLU.
 
     ``activation`` is empty where the trainer's network has none, or one that keeps no numbers:
-    then ``plain`` is ``relu`` or ``relu6``. ``bias`` tells that the convolution has a bias.
-    ``conv`` is empty for a BatchNorm of its own, ``norm`` for a convolution without one.
-    ``epsilon`` is the BatchNorm's.
+    then ``plain`` is ``relu``, ``relu6`` or ``hardswish``. ``bias`` tells that the convolution has
+    a bias, ``matrix`` that the trainer keeps it, being 1x1, as a matrix. ``conv`` is empty for a
+    BatchNorm of its own, ``norm`` for a convolution without one. ``epsilon`` is the BatchNorm's.
     """
 
     conv: str
@@ -32,6 +32,7 @@ class Unit:
     plain: str = ""
     bias: bool = False
     epsilon: float = 1e-5
+    matrix: bool = False
 
     def under(self, prefix: str) -> Unit:
         """Return the unit with ``prefix`` put before every key."""

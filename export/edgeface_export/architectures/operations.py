@@ -1,6 +1,7 @@
 """Layers beyond those of plain convolutional networks: pooling, attention, normalised channels.
 
-They stand in float in every artefact; see :mod:`edgeface_export.quantise.partial`.
+They stand in float in every artefact. All but ``HardSigmoid`` and ``HardSwish`` keep the channels
+of their network from being balanced too; see :mod:`edgeface_export.quantise.partial`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ __all__ = [
     "Concat",
     "CrossCovariance",
     "Gelu",
+    "HardSigmoid",
+    "HardSwish",
     "MaxPool",
     "Operation",
     "Shift",
@@ -81,6 +84,35 @@ class ChannelNorm:
 @dataclass(frozen=True, slots=True)
 class Gelu:
     """x times the share of a normal distribution below x (Hendrycks and Gimpel, 2016)."""
+
+    name: str
+    input: str
+
+    def output_shape(self, shape: _Shape) -> _Shape:
+        """Return the input shape."""
+        return shape
+
+
+@dataclass(frozen=True, slots=True)
+class HardSigmoid:
+    """A straight line in a sigmoid's place: steepness * x + middle, cut to 0..1.
+
+    The defaults are those of MobileNetV3 (Howard et al., 2019, arXiv:1905.02244).
+    """
+
+    name: str
+    input: str
+    steepness: float = 1 / 6
+    middle: float = 0.5
+
+    def output_shape(self, shape: _Shape) -> _Shape:
+        """Return the input shape."""
+        return shape
+
+
+@dataclass(frozen=True, slots=True)
+class HardSwish:
+    """x times its :class:`HardSigmoid` (Howard et al., 2019, arXiv:1905.02244)."""
 
     name: str
     input: str
@@ -187,4 +219,15 @@ class CrossCovariance:
         return 2 * each * (each // self.heads) * rows * columns
 
 
-Operation: TypeAlias = MaxPool | ChannelNorm | Gelu | Slice | Concat | Sum | Shift | CrossCovariance
+Operation: TypeAlias = (
+    MaxPool
+    | ChannelNorm
+    | Gelu
+    | HardSigmoid
+    | HardSwish
+    | Slice
+    | Concat
+    | Sum
+    | Shift
+    | CrossCovariance
+)

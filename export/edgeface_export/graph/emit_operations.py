@@ -1,8 +1,8 @@
 """Writes the layers of :mod:`edgeface_export.architectures.operations` as ONNX nodes.
 
 Only operators of opset 17 that TensorRT, OpenVINO and ONNX Runtime all have: GELU is written with
-Erf, LayerNorm over channels with the means that define it, as LayerNormalization wants the last
-axis.
+Erf, hard swish with HardSigmoid, LayerNorm over channels with the means that define it, as
+LayerNormalization wants the last axis.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from edgeface_export.architectures.operations import (
     Concat,
     CrossCovariance,
     Gelu,
+    HardSigmoid,
+    HardSwish,
     MaxPool,
     Operation,
     Shift,
@@ -56,8 +58,8 @@ def write_operation(to: Writer, layer: Operation, shape: Shape) -> None:
             _max_pool(to, layer)
         case ChannelNorm():
             _channel_norm(to, layer, (-1,) + (1,) * (len(shape) - 1))
-        case Gelu():
-            _gelu(to, layer)
+        case Gelu() | HardSigmoid() | HardSwish():
+            _activation(to, layer)
         case CrossCovariance():
             _cross_covariance(to, layer, shape)
         case _:
@@ -110,6 +112,19 @@ def _channel_norm(to: Writer, layer: ChannelNorm, shape: Shape) -> None:
     gamma = to.constant(f"{name}.gamma", layer.gamma.reshape(shape))
     scaled = to.node("Mul", [unit, gamma], f"{name}.scaled")
     to.node("Sum", [scaled, to.constant(f"{name}.beta", layer.beta.reshape(shape))], name)
+
+
+def _activation(to: Writer, layer: Gelu | HardSigmoid | HardSwish) -> None:
+    match layer:
+        case Gelu():
+            _gelu(to, layer)
+        case HardSigmoid():
+            line = {"alpha": layer.steepness, "beta": layer.middle}
+            to.node("HardSigmoid", [layer.input], layer.name, **line)
+        case HardSwish():
+            gate = HardSigmoid(f"{layer.name}.gate", layer.input)
+            _activation(to, gate)
+            to.node("Mul", [layer.input, gate.name], layer.name)
 
 
 def _gelu(to: Writer, layer: Gelu) -> None:

@@ -13,6 +13,8 @@ from edgeface_export.architectures.operations import (
     Concat,
     CrossCovariance,
     Gelu,
+    HardSigmoid,
+    HardSwish,
     MaxPool,
     Operation,
     Shift,
@@ -37,6 +39,10 @@ def operation_forward(layer: Operation, x: _Array, at: Mapping[str, _Array]) -> 
             return np.asarray(unit * layer.gamma.reshape(shape) + layer.beta.reshape(shape))
         case Gelu():
             return np.asarray(0.5 * x * (1 + _erf(x / math.sqrt(2))))
+        case HardSigmoid():
+            return np.clip(layer.steepness * x + layer.middle, 0.0, 1.0)
+        case HardSwish():
+            return np.asarray(x * np.clip(x + 3, 0.0, 6.0) / 6)
         case CrossCovariance():
             return _cross_covariance(x, layer)
         case _:

@@ -2,6 +2,8 @@
 
 What stands between the convolutions stays in float, and so does the balance of their channels:
 ranges are measured, weights and biases fitted, and nothing is moved from one layer to another.
+A hard sigmoid or a hard swish is no such layer: it stops a factor as a sigmoid does, and the rest
+of the network is treated as any other.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from edgeface.errors import ActivationSetError
 from edgeface.types import ImageArray
 from edgeface_export.architectures.network import INPUT, Conv, Layer, Network
-from edgeface_export.architectures.operations import Gelu, Operation
+from edgeface_export.architectures.operations import Gelu, HardSigmoid, HardSwish, Operation
 from edgeface_export.graph.emit import emit, fold
 from edgeface_export.progress import Progress
 from edgeface_export.quantise.activations import Activations
@@ -34,7 +36,7 @@ __all__ = [
     "ranges_of",
 ]
 
-_OPERATIONS = get_args(Operation)
+_OPERATIONS = tuple(set(get_args(Operation)) - {HardSigmoid, HardSwish})
 _MOST_FLOAT = 0.6
 
 
