@@ -27,7 +27,7 @@ from edgeface.manifest import (
     manifest_of_any_task,
     manifest_to_json,
 )
-from edgeface.onnx_file import refuse_external_data
+from edgeface.onnx_file import refuse_foreign_content
 from edgeface.signatures import (
     BundleSignature,
     PublicKey,
@@ -118,7 +118,7 @@ class BundleFolder:
                     "export the model again"
                 )
             if name.endswith(".onnx"):
-                refuse_external_data(path.read_bytes(), where=str(path))
+                refuse_foreign_content(path.read_bytes(), where=str(path))
 
     def artefact(self, name: str) -> Artefact:
         """Return the artefact called ``name``.
@@ -145,7 +145,7 @@ class BundleFolder:
             raise BundleIntegrityError(
                 f"{self.path / entry.file} was changed since it was exported"
             )
-        refuse_external_data(content, where=str(self.path / entry.file))
+        refuse_foreign_content(content, where=str(self.path / entry.file))
         return content
 
 

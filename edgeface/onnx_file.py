@@ -1,18 +1,21 @@
-"""Refuses an ONNX file that would make the inference library open a second file.
+"""Refuses an ONNX file that would make the inference library open, or run, something else.
 
 ONNX lets a tensor live in another file, named by the model. ONNX Runtime up to 1.23 follows such
 names out of the model's folder, and versions up to 1.31 follow hard links, so a model could read
 any file of the user. edgeface models never need it. The check walks the protobuf wire format
 itself (onnx.proto3 field numbers), because the runtime does not depend on the onnx package.
+
+A node may also hold a finished engine, or the path of one (``EPContext``): machine code that an
+execution provider runs as it is, past every check of a graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from edgeface.errors import BundleIntegrityError
 
-__all__ = ["refuse_external_data"]
+__all__ = ["refuse_external_data", "refuse_foreign_content"]
 
 # Length-delimited fields to descend into, by message: field number -> message it holds.
 _NESTED: dict[str, dict[int, str]] = {
@@ -32,6 +35,12 @@ _NESTED: dict[str, dict[int, str]] = {
     "SparseTensor": {1: "Tensor", 2: "Tensor"},
     "Tensor": {},
 }
+_NODE_OPERATOR, _NODE_DOMAIN = 4, 7
+_STANDARD_DOMAINS = frozenset({b"", b"ai.onnx"})
+# What ONNX Runtime has beyond the standard and an exported graph may use; EPContext is one more.
+_RUNTIME_DOMAIN = b"com.microsoft"
+_RUNTIME_OPERATORS = frozenset({b"QGemm", b"QLinearAdd", b"QLinearConv"})
+_ENGINE_OPERATOR = b"EPContext"
 _TENSOR_EXTERNAL_DATA = 13
 _TENSOR_DATA_LOCATION = 14
 _MAX_DEPTH = 64
@@ -50,7 +59,43 @@ def refuse_external_data(content: bytes, *, where: str) -> None:
     _check(memoryview(content), "Model", where, 0)
 
 
-def _check(message: memoryview, kind: str, where: str, depth: int) -> None:
+def refuse_foreign_content(content: bytes, *, where: str) -> None:
+    """Return if ``content`` keeps its tensors inside itself and is made of known operators alone.
+
+    Known are those of the ONNX standard and the few of ONNX Runtime that exported graphs use.
+
+    Raises:
+        BundleIntegrityError: It names another file, holds an engine or an operator of somebody
+            else, or is not an ONNX file; ``where`` names it.
+    """
+    _check(memoryview(content), "Model", where, 0, check_node=_check_node)
+
+
+def _check_node(node: memoryview, where: str) -> None:
+    # A field may come twice, and readers take the last: each one that is there must do.
+    values: dict[int, set[bytes]] = {_NODE_OPERATOR: set(), _NODE_DOMAIN: set()}
+    for field, wire_type, value in _fields(node, where):
+        if field in values and wire_type == _BYTES and isinstance(value, memoryview):
+            values[field].add(bytes(value))
+    operators, domains = values[_NODE_OPERATOR], values[_NODE_DOMAIN] - _STANDARD_DOMAINS
+    is_known = not domains or (domains == {_RUNTIME_DOMAIN} and operators <= _RUNTIME_OPERATORS)
+    if not is_known or _ENGINE_OPERATOR in operators:
+        names = b", ".join(sorted(operators)).decode("ascii", "replace")[:60]
+        raise BundleIntegrityError(
+            f"{where}: the operator {names!r} is none of the ONNX standard or of an export, which "
+            "a bundle does not allow; export the model again"
+        )
+
+
+def _check(
+    message: memoryview,
+    kind: str,
+    where: str,
+    depth: int,
+    check_node: Callable[[memoryview, str], None] | None = None,
+) -> None:
+    if kind == "Node" and check_node is not None:
+        check_node(message, where)
     if depth > _MAX_DEPTH:
         raise BundleIntegrityError(f"{where}: graphs nested deeper than {_MAX_DEPTH}")
     nested = _NESTED[kind]
@@ -61,7 +106,7 @@ def _check(message: memoryview, kind: str, where: str, depth: int) -> None:
                 f"{where}: a tensor is stored in another file, which a bundle does not allow"
             )
         if field in nested and wire_type == _BYTES and isinstance(value, memoryview):
-            _check(value, nested[field], where, depth + 1)
+            _check(value, nested[field], where, depth + 1, check_node)
 
 
 def _fields(message: memoryview, where: str) -> Iterator[tuple[int, int, int | memoryview]]:

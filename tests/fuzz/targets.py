@@ -32,7 +32,7 @@ from edgeface.errors import (
     LeaseError,
 )
 from edgeface.gallery import KeyOptions, SqliteGallery
-from edgeface.onnx_file import refuse_external_data
+from edgeface.onnx_file import refuse_foreign_content
 from edgeface.signatures import SIGNATURE_NAME, PublicKey, require_trusted
 from edgeface.types import Template
 
@@ -83,7 +83,7 @@ def fuzz_bundle(data: bytes) -> None:
     kind, content = data[:1], data[1:]
     try:
         if kind == b"o":
-            refuse_external_data(content, where="fuzz")
+            refuse_foreign_content(content, where="fuzz")
         elif kind == b"s":
             _signed_by_nobody(content)
         elif kind == b"b":

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeface.errors import ArchitectureError
-from edgeface.onnx_file import refuse_external_data
+from edgeface.onnx_file import refuse_foreign_content
 from edgeface.types import FloatArray, Size
 from edgeface_export.architectures.network import (
     INPUT,
@@ -242,7 +242,7 @@ def test_the_contract_is_in_the_graph() -> None:
     assert shapes == [["n", 16, 12, 3], ["n", 8]]
     types = [value.type.tensor_type.elem_type for value in (crops, rows)]
     assert types == [onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT]
-    refuse_external_data(model.SerializeToString(), where="graph")
+    refuse_foreign_content(model.SerializeToString(), where="graph")
 
 
 def test_nodes_are_named_after_their_layers_and_no_name_comes_twice() -> None:

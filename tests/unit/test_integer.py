@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from edgeface.errors import ArchitectureError, InvalidInputError
-from edgeface.onnx_file import refuse_external_data
+from edgeface.onnx_file import refuse_foreign_content
 from edgeface.types import FloatArray, ImageArray, Size
 from edgeface_export.architectures.network import (
     INPUT,
@@ -76,7 +76,7 @@ def test_mobilefacenets_are_integer_from_the_picture_to_the_matrix(layout: str) 
     assert not {"Conv", "PRelu", "Add", "Gemm", "DequantizeLinear"} & set(found)
     assert found["QuantizeLinear"] == (len(set(network.preprocessing.mean)) > 1)
     assert cosines(network, model, crops).mean() > 0.98
-    refuse_external_data(model.SerializeToString(), where="model")
+    refuse_foreign_content(model.SerializeToString(), where="model")
 
 
 @pytest.mark.parametrize("ceiling", [None, 6.0, 0.7])
@@ -224,7 +224,7 @@ def test_the_end_of_an_integer_graph_may_stay_float() -> None:
     # The tensor that the end begins with, and the skip of a sum that it cuts through.
     assert found["DequantizeLinear"] in (1, 2)
     assert not found["QGemm"]
-    refuse_external_data(model.SerializeToString(), where="model")
+    refuse_foreign_content(model.SerializeToString(), where="model")
     session = EmbeddingSession(model)
     whole = session.embed(crops, batch_size=16)
     assert session.embed(crops, batch_size=1) == pytest.approx(whole, abs=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgeface.errors import BundleIntegrityError
-from edgeface.onnx_file import refuse_external_data
+from edgeface.onnx_file import refuse_external_data, refuse_foreign_content
 
 onnx = pytest.importorskip("onnx")
 TensorProto, helper, numpy_helper = onnx.TensorProto, onnx.helper, onnx.numpy_helper
@@ -127,6 +127,54 @@ def test_the_same_model_with_its_tensor_inside_passes(place: Place) -> None:
 @pytest.mark.parametrize("content", [b"", tiny_onnx(), tiny_onnx(embedding_size=3)])
 def test_an_ordinary_model_passes(content: bytes) -> None:
     refuse_external_data(content, where="here")
+    refuse_foreign_content(content, where="here")
+
+
+def engine(domain: str = "com.microsoft", operator: str = "EPContext") -> Any:
+    content = {"ep_cache_context": "../../engine.plan", "embed_mode": 0}
+    return helper.make_node(operator, [], ["y"], name="y", domain=domain, **content)
+
+
+NODE_PLACES: dict[str, Place] = {
+    "graph": lambda n: model(graph(nodes=[node(), n])),
+    "subgraph": lambda n: model(graph(nodes=[node(body=graph(nodes=[n]))])),
+    "function": lambda n: model(graph(), functions=[function(n)]),
+    "training": lambda n: with_training(graph(nodes=[n]), algorithm=True),
+}
+FOREIGN = {
+    "engine": engine(),
+    "engine of the standard": engine(domain=""),
+    "engine of another provider": engine(domain="nv.tensorrt"),
+    "other operator of the runtime": engine(operator="Inverse"),
+    "operator of a plug-in": engine(domain="trt.plugins", operator="QGemm"),
+}
+
+
+@pytest.mark.parametrize("place", NODE_PLACES.values(), ids=NODE_PLACES)
+@pytest.mark.parametrize("foreign", FOREIGN.values(), ids=FOREIGN)
+def test_an_operator_of_somebody_else_is_refused_wherever_it_hides(
+    place: Place, foreign: Any
+) -> None:
+    content = place(foreign).SerializeToString()
+    refuse_external_data(content, where="here")
+    with pytest.raises(BundleIntegrityError, match=r"here: the operator '\w+' is none"):
+        refuse_foreign_content(content, where="here")
+
+
+@pytest.mark.parametrize("place", NODE_PLACES.values(), ids=NODE_PLACES)
+def test_operators_of_an_export_pass(place: Place) -> None:
+    content = place(engine(operator="QLinearConv")).SerializeToString()
+    refuse_foreign_content(content, where="here")
+
+
+@pytest.mark.parametrize("last", ["QLinearConv", "EPContext"])
+def test_a_node_with_two_names_must_be_allowed_by_both(last: str) -> None:
+    first = {"QLinearConv": "EPContext", "EPContext": "QLinearConv"}[last]
+    two = engine(operator=first).SerializeToString()
+    two += engine(operator=last).SerializeToString()
+    content = field(7, 2, field(1, 2, two))
+    with pytest.raises(BundleIntegrityError, match="is none of"):
+        refuse_foreign_content(content, where="here")
 
 
 def test_bytes_of_a_tensor_are_not_taken_for_structure() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgeface.errors import GateFailedError
-from edgeface.onnx_file import refuse_external_data
+from edgeface.onnx_file import refuse_foreign_content
 from edgeface_export.architectures.network import Network
 from edgeface_export.graph import rewrites
 from edgeface_export.graph.emit import emit
@@ -63,7 +63,7 @@ def test_twins_take_the_place_of_the_convolution_and_leave_nothing_unread() -> N
 @pytest.mark.parametrize("form", FORMS)
 def test_rewrites_obey_the_bundle_contract(form: str) -> None:
     model = rewritten(small_network(), form)
-    refuse_external_data(model.SerializeToString(), where="model")
+    refuse_foreign_content(model.SerializeToString(), where="model")
     assert [entry.name for entry in model.graph.input] == ["crops"]
     assert [entry.domain for entry in model.opset_import] == [""]
 
