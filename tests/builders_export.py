@@ -364,7 +364,8 @@ def _convolve(x: npt.NDArray[np.float64], layer: Conv) -> npt.NDArray[np.float64
 def _shapes(layout: MobileFaceNetLayout, widths: Widths) -> Iterator[tuple[Unit, tuple[int, ...]]]:
     width = widths.stem
     yield layout.stem, (width, 3, 3, 3)
-    yield layout.stem_depthwise, (width, 1, 3, 3)
+    if layout.stem_depthwise:
+        yield layout.stem_depthwise, (width, 1, 3, 3)
     if layout.separable:
         yield layout.separable, (width, width, 1, 1)
     for block, stage in _stages(layout.blocks):
@@ -384,4 +385,4 @@ def _stages(blocks: tuple[Bottleneck, ...]) -> Iterator[tuple[Bottleneck, int]]:
     stage = -1
     for block in blocks:
         stage += block.stride == 2
-        yield block, stage
+        yield block, max(0, stage)

@@ -38,7 +38,10 @@ def chosen_activation_set(folder: Path | None, *, int8: bool, data_free: bool) -
         if folder is not None:
             note(f"activation set: {folder}, your own; --data-free leaves it out")
     if folder is None:
-        note("activation set: none, INT8 ranges come from built-in synthetic faces")
+        note(
+            "activation set: none, INT8 ranges come from built-in synthetic faces, or for crops "
+            "of other sizes from the network's own statistics"
+        )
         return None
     need_cpu()
     return _loader(folder)

@@ -1,4 +1,4 @@
-"""INT8 of backbones that are no MobileFaceNet: an IResNet's all, an EdgeFace's some."""
+"""INT8 of backbones that are no MobileFaceNet: of an IResNet all, of an EdgeFace a part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from edgeface.errors import ActivationSetError, ArchitectureError
 from edgeface.types import ImageArray, Size
 from edgeface_export.architectures.network import Network
-from edgeface_export.architectures.operations import Gelu
+from edgeface_export.architectures.operations import Gelu, HardSwish
 from edgeface_export.architectures.recognition import recognise
 from edgeface_export.graph.emit import emit
 from edgeface_export.graph.session import EmbeddingSession
@@ -20,6 +20,8 @@ from edgeface_export.synthetic_faces import load_synthetic_faces
 
 torch = pytest.importorskip("torch")
 families = pytest.importorskip("tests.reference.families")
+ghostnets = pytest.importorskip("tests.reference.ghostnets")
+mobilenets = pytest.importorskip("tests.reference.mobilenets")
 
 CROPS = 12
 
@@ -29,9 +31,9 @@ def faces() -> ImageArray:
     return load_synthetic_faces(Size(112, 112))[: CROPS + 4]
 
 
-def network_of(module: Any, faces: ImageArray) -> Network:
+def network_of(module: Any, faces: ImageArray, *, calm: float = 0.0) -> Network:
     """The network of ``module``, whose BatchNorms have seen ``faces``."""
-    module = families.settled(module, (112, 112)).train()
+    module = families.settled(module, (112, 112), calm=calm).train()
     pixels = (faces.astype(np.float32) - 127.5) / 127.5
     with torch.no_grad():
         module(torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
@@ -89,6 +91,37 @@ def test_of_an_edgeface_the_convolutions_are_int8_and_what_reads_gelu_is_not(
     assert behind
     assert behind.isdisjoint(made.placement.nodes)
     assert {"Sum", "Erf"} <= {node.op_type for node in made.model.graph.node}
+
+
+@pytest.mark.integration
+def test_a_mobilenet_is_int8_but_for_its_excitation_and_its_end(faces: ImageArray) -> None:
+    torch.manual_seed(0)
+    module = mobilenets.YakhyoV3(mobilenets.V3_SMALL, width=1.0)
+    network = network_of(module, faces, calm=1.5)
+    assert any(isinstance(layer, HardSwish) for layer in network.layers)
+    made, cosine = int8_of(network, faces)
+    assert cosine > 0.99
+    assert share(network, made) > 0.8
+    reasons = made.placement.kept_float
+    assert sum("reads a hard swish" in why for why in reasons.values()) == 9
+    excitation = [name for name in network.multiply_adds() if name.endswith((".fc1", ".fc2"))]
+    assert len(excitation) == 18
+    assert all("one position" in reasons[name] for name in excitation)
+    data_free = EmbeddingSession(quantise(network, None, QuantiseOptions()).model).embed(faces)
+    rows = EmbeddingSession(emit(network, name="float")).embed(faces)
+    assert float((data_free * rows).sum(axis=1).mean()) > 0.95
+
+
+@pytest.mark.integration
+def test_a_ghostnet_is_int8_but_where_channels_are_put_together(faces: ImageArray) -> None:
+    torch.manual_seed(0)
+    module = ghostnets.GhostFaceNetV1(width=1.0)
+    made, cosine = int8_of(network := network_of(module, faces, calm=1.5), faces)
+    assert cosine > 0.99
+    assert share(network, made) > 0.8
+    kinds = {node.op_type for node in made.model.graph.node}
+    assert {"Concat", "Sum", "HardSigmoid"} <= kinds
+    assert "Add" not in kinds
 
 
 def test_attention_has_no_integer_form_and_no_ranges_without_crops(faces: ImageArray) -> None:

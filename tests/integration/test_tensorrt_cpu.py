@@ -111,6 +111,25 @@ def test_every_layout_becomes_engines(builder: Bindings, tmp_path: Path, layout:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mobilenet", "ghostnet"])
+def test_hard_activations_and_joined_channels_become_engines(
+    builder: Bindings, tmp_path: Path, kind: str
+) -> None:
+    families = pytest.importorskip("tests.reference.families")
+    ghostnets = pytest.importorskip("tests.reference.ghostnets")
+    mobilenets = pytest.importorskip("tests.reference.mobilenets")
+    module = (
+        mobilenets.YakhyoV3(mobilenets.V3_SMALL, width=0.5)
+        if kind == "mobilenet"
+        else ghostnets.GhostFaceNetV1()
+    )
+    module = families.settled(module, (112, 112), calm=1.5)
+    network = recognise({name: t.numpy() for name, t in module.state_dict().items()}).network
+    models = graphs.graphs_of(network, kind)
+    assert_engines(shown(builder, tmp_path, models), models)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_every_real_checkpoint_becomes_engines(
     builder: Bindings, tmp_path: Path, name: str

@@ -322,6 +322,42 @@ class FacenetPytorch(nn.Module):
         return self.last_bn(self.last_linear(x.mean((2, 3))))
 
 
+def separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    depthwise = nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False)
+    pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+    first = (depthwise, nn.BatchNorm2d(inputs), nn.ReLU6())
+    return nn.Sequential(*first, pointwise, nn.BatchNorm2d(outputs), nn.ReLU6())
+
+
+class FacenetBubbliiiing(nn.Module):
+    """``Facenet`` of bubbliiiing's facenet-pytorch with MobileNetV1, at a small width."""
+
+    def __init__(self, w: int = 4) -> None:
+        super().__init__()
+        stem = nn.Sequential(conv3(3, w, 2), nn.BatchNorm2d(w), nn.ReLU6())
+        stages = Chain(
+            stage1=nn.Sequential(
+                stem,
+                separable(w, 2 * w),
+                separable(2 * w, 4 * w, 2),
+                separable(4 * w, 4 * w),
+                separable(4 * w, 8 * w, 2),
+                separable(8 * w, 8 * w),
+            ),
+            stage2=nn.Sequential(
+                separable(8 * w, 16 * w, 2), *(separable(16 * w, 16 * w) for _ in range(5))
+            ),
+            stage3=nn.Sequential(separable(16 * w, 32 * w, 2), separable(32 * w, 32 * w)),
+        )
+        self.backbone = Chain(model=stages)
+        self.Bottleneck = nn.Linear(32 * w, 16, bias=False)
+        self.last_bn = nn.BatchNorm1d(16, eps=1e-3)
+        self.classifier = nn.Linear(16, 100)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last_bn(self.Bottleneck(self.backbone(x).mean((2, 3))))
+
+
 class LowRank(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -468,15 +504,24 @@ EdgeFaceXxs = partial(EdgeFace, (2, 2, 6, 2), low_rank=False, widths=(24, 48, 88
 """EdgeFace-XXS as it was published."""
 
 
-def settled(module: nn.Module, side: tuple[int, int], *, seed: int = 3) -> nn.Module:
-    """``module`` in inference, its BatchNorms having seen noise, their gamma and beta drawn."""
+def settled(
+    module: nn.Module, side: tuple[int, int], *, seed: int = 3, calm: float = 0.0
+) -> nn.Module:
+    """``module`` in inference, its BatchNorms having seen noise, their gamma and beta drawn.
+
+    Deep networks of random filters amplify what rounding does from layer to layer, which trained
+    ones do not. Depthwise filters that mostly average, and activations that are mostly positive,
+    make them ``calm``.
+    """
     torch.manual_seed(seed)
     for part in module.modules():
+        if isinstance(part, nn.Conv2d) and part.groups > 1:
+            part.weight.data += calm / part.weight[0].numel()
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
             part.momentum = 1.0
             if part.affine:
                 nn.init.uniform_(part.weight, 0.6, 1.4)
-                nn.init.normal_(part.bias, 0, 0.2)
+                nn.init.normal_(part.bias, calm, 0.2)
         elif isinstance(part, nn.PReLU):
             nn.init.uniform_(part.weight, -0.2, 0.6)
     module.train()

@@ -291,14 +291,18 @@ def _layers_unit(conv: nn.Conv2d, *, prelu: bool = True) -> _Layers:
 class ArcFaceTorchMbf(nn.Module):
     """Layout mobilefacenet-arcface-torch; its second layer has groups of any size."""
 
+    blocks = (0, 4, 6, 2)
+
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
-        stem, per_group = state["layers.1.layers.0.weight"].shape[:2]
-        parts: list[nn.Module] = [
-            _layers_unit(_conv(3, stem, 3, 2)),
-            _layers_unit(_conv(stem, stem, 3, 1, stem // per_group)),
-        ]
-        for k, count in enumerate((0, 4, 0, 6, 0, 2), start=2):
+        stem = state["layers.0.layers.0.weight"].shape[0]
+        parts: list[nn.Module] = [_layers_unit(_conv(3, stem, 3, 2))]
+        first, *others = self.blocks
+        if not first:
+            per_group = state["layers.1.layers.0.weight"].shape[1]
+            parts.append(_layers_unit(_conv(stem, stem, 3, 1, stem // per_group)))
+        stages = [n for count in others for n in (0, count)]
+        for k, count in enumerate([first, *stages] if first else stages, start=len(parts)):
             if count:
                 at = [f"layers.{k}.layers.{n}." for n in range(count)]
                 parts.append(_Layers(*(self._block(state, one, 1) for one in at)))
@@ -333,8 +337,15 @@ class ArcFaceTorchMbf(nn.Module):
         return self.features(self.conv_sep(x))
 
 
+class ArcFaceTorchMbfLarge(ArcFaceTorchMbf):
+    """Layout mobilefacenet-large-arcface-torch."""
+
+    blocks = (2, 8, 12, 4)
+
+
 REFERENCES: dict[str, type[nn.Module]] = {
     "mobilefacenet-arcface-torch": ArcFaceTorchMbf,
+    "mobilefacenet-large-arcface-torch": ArcFaceTorchMbfLarge,
     "mobilefacenet-xiaoccer": Xiaoccer,
     "mobilefacenet-foamliu": Foamliu,
     "mobilefacenet-bubbliiiing": Bubbliiiing,

@@ -92,7 +92,9 @@ def test_flipped_mobilefacenet_gives_the_same_embeddings(layout: str, folded: bo
     if folded:
         network = replace(network, layers=fold(network.layers))
     flipped = flip_network(network)
-    assert not slopes_above_one(flipped.layers)
+    # The only PReLU of these layouts that a sum reads.
+    summed = {"layers.0.layers.2"} if layout == "mobilefacenet-large-arcface-torch" else set()
+    assert set(slopes_above_one(flipped.layers)) == summed
     assert difference(network, flipped, 2) < 1e-6
 
 

@@ -22,6 +22,7 @@ from tests.builders_export import random_crops
 torch = pytest.importorskip("torch")
 families = pytest.importorskip("tests.reference.families")
 ghostnets = pytest.importorskip("tests.reference.ghostnets")
+mobilenets = pytest.importorskip("tests.reference.mobilenets")
 
 State = dict[str, np.ndarray]
 DEPTHS = (18, 34, 50, 100, 152, 200)
@@ -29,11 +30,12 @@ DEPTHS = (18, 34, 50, 100, 152, 200)
 
 @dataclass(frozen=True)
 class Family:
-    """How the reference of a layout is made, and the height and width of its crops."""
+    """How the reference of a layout is made and settled, and the height and width of its crops."""
 
     make: Callable[[], Any]
     side: tuple[int, int] = (112, 112)
     preprocessing: str = "RGB, (x - 127.5) / 127.5"
+    calm: float = 0.0
 
 
 def _residual(depth: int) -> dict[str, Family]:
@@ -67,6 +69,9 @@ FAMILIES: dict[str, Family] = {
     "inception-resnet-v1-facenet-pytorch": Family(
         lambda: families.FacenetPytorch(), (160, 160), "RGB, (x - 127.5) / 128"
     ),
+    "mobilenet-v1-bubbliiiing": Family(
+        lambda: families.FacenetBubbliiiing(), (160, 160), "RGB, (x - 0) / 255", calm=1.0
+    ),
     "edgeface-xxs": Family(lambda: families.EdgeFace((2, 2, 6, 2), low_rank=False)),
     "edgeface-xxs-low-rank": Family(lambda: families.EdgeFace((2, 2, 6, 2), low_rank=True)),
     "edgeface-xs-s": Family(lambda: families.EdgeFace((3, 3, 9, 3), low_rank=False)),
@@ -79,20 +84,17 @@ FAMILIES: dict[str, Family] = {
     "ghostnet-facex-zoo": Family(
         ghostnets.FaceXZooGhostNet, preprocessing="BGR, (x - 127.5) / 128"
     ),
+    **{name: Family(make) for name, make in mobilenets.MOBILENETS.items()},
 }
-QUICK = (
+# The same modules as those of a family that is compared each time, in other numbers.
+ALIKE = {name for depth in DEPTHS for name in _residual(depth)} - {
     "iresnet18-arcface-torch",
     "ir18-adaface",
     "irse18-curricularface",
-    "sphereface20-clcarwin",
-    "sphereface20-cosface-pytorch",
-    "inception-resnet-v1-facenet-pytorch",
-    "edgeface-xxs",
-    "edgeface-xs-s-low-rank",
-    "ghostfacenet-v1-ellzaf",
-    "ghostnet-cavaface",
-    "ghostnet-facex-zoo",
-)
+}
+ALIKE |= {"sphereface64-cosface-pytorch", "edgeface-xxs-low-rank", "edgeface-xs-s"}
+ALIKE |= {"ghostnet-face-evolve"}
+QUICK = [name for name in FAMILIES if name not in ALIKE]
 # Deeper ones differ in the number of blocks alone.
 DEEP = [name for name in FAMILIES if any(f"{depth}-" in name for depth in (100, 152, 200))]
 OTHERS = sorted(set(FAMILIES) - set(QUICK) - {name for name in DEEP if "100" not in name})
@@ -140,7 +142,8 @@ def test_a_checkpoint_is_recognised_by_its_names(name: str) -> None:
 @pytest.mark.parametrize("name", [*QUICK, *slow(OTHERS)])
 def test_the_graph_gives_the_trainers_embeddings(name: str) -> None:
     family = FAMILIES[name]
-    module = families.settled(family.make(), family.side)
+    torch.manual_seed(3)
+    module = families.settled(family.make(), family.side, calm=family.calm)
     found = recognise(state_of(module))
     crops = random_crops(3, found.network.crop_size)
     rows = expected(module, found, crops)
@@ -170,6 +173,18 @@ def test_what_is_nearest_and_what_differs_is_said_in_eight_lines() -> None:
     assert "nearest: iresnet18-arcface-torch" in lines[0]
     assert any("missing" in line and "layer4.1." in line for line in lines[1:])
     assert any("layer4.extra.bn1.weight (24,)" in line for line in lines[1:])
+
+
+def test_a_file_that_is_near_nothing_shows_its_own_keys() -> None:
+    state = {f"net.{k}.weight": np.zeros((8, 3, 3, 3), np.float32) for k in range(9)}
+    with pytest.raises(ArchitectureError) as caught:
+        recognise(state)
+    lines = str(caught.value).splitlines()
+    assert len(lines) <= 8
+    assert "no known layout is near" in str(caught.value)
+    assert "  net.0.weight (8, 3, 3, 3)" in lines
+    assert "  net.8.weight (8, 3, 3, 3)" in lines
+    assert "--arch" in lines[-1]
 
 
 def test_a_matrix_of_no_known_crop_is_refused() -> None:

@@ -93,6 +93,20 @@ def check(module: Any, path: Path, intake: Intake) -> CheckpointFormat:
     return opened.checkpoint.format
 
 
+def test_a_users_batchnorms_stay_for_data_free_ranges(
+    module: Any, package: str, tmp_path: Path
+) -> None:
+    torch.save(module.state_dict(), tmp_path / "net.pth")
+    torch.jit.script(module).save(str(tmp_path / "script.pt"))
+    found = [
+        open_model(tmp_path / "net.pth", Intake(arch=f"{package}:make")),
+        open_model(tmp_path / "script.pt", Intake(trust_code=True)),
+    ]
+    for opened in found:
+        layers = opened.recognition.network.layers
+        assert [type(layer).__name__ for layer in layers[:3]] == ["Conv", "BatchNorm", "PRelu"]
+
+
 @pytest.mark.parametrize("prefix", ["", "state_dict.module."])
 def test_a_users_module_is_filled_with_the_checkpoint(
     module: Any, package: str, tmp_path: Path, prefix: str

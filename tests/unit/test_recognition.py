@@ -70,11 +70,12 @@ def test_every_layout_has_the_structure_of_the_paper(name: str) -> None:
     network = recognise(random_state(MOBILEFACENETS[name])).network
     kinds = [type(layer) for layer in network.layers]
     foamliu = name == "mobilefacenet-foamliu"
+    large = name == "mobilefacenet-large-arcface-torch"
     flat = MOBILEFACENETS[name].flat
-    assert kinds.count(Add) == 12
-    assert kinds.count(Conv) == 50 + foamliu - flat
+    assert kinds.count(Add) == (26 if large else 12)
+    assert kinds.count(Conv) == (91 if large else 50) + foamliu - flat
     assert kinds.count(Linear) == flat
-    assert kinds.count(PRelu) == (0 if foamliu else 33)
+    assert kinds.count(PRelu) == (0 if foamliu else 60 if large else 33)
     assert kinds.count(Relu) == (34 if foamliu else 0)
     strides = [
         layer.name for layer in network.layers if isinstance(layer, Conv) and layer.stride > 1
@@ -87,6 +88,15 @@ def test_the_widths_of_the_paper_give_its_parameters_and_multiply_adds() -> None
     # Chen et al. 2018, table 2: 0.99 million parameters; 221 million multiply-adds.
     assert network.parameters == pytest.approx(0.99e6, rel=0.02)
     assert sum(network.multiply_adds().values()) == pytest.approx(221e6, rel=0.03)
+
+
+def test_the_published_widths_of_mbf_large_give_its_parameters() -> None:
+    layout = MOBILEFACENETS["mobilefacenet-large-arcface-torch"]
+    widths = Widths(256, (256, 512, 512), (128, 256, 256), (128, 256, 512), 512, 512)
+    network = recognise(random_state(layout, widths=widths)).network
+    # 6.30 million parameters; 1.85 thousand million operations, activations counted.
+    assert network.parameters == pytest.approx(6.30e6, rel=0.01)
+    assert sum(network.multiply_adds().values()) == pytest.approx(1.85e9, rel=0.02)
 
 
 def test_a_skip_stands_only_where_stride_and_widths_allow_it() -> None:
@@ -306,7 +316,7 @@ def reshaped(*shape: int) -> Callable[[FloatArray], FloatArray]:
         ("conv1.conv.weight", reshaped(16, 1, 3, 3), "conv1.conv"),
         ("conv1.conv.weight", reshaped(16, 27), "4 axes"),
         ("conv1.conv.weight", reshaped(24, 3, 3, 3), "conv1.bn"),
-        ("conv1.prelu.weight", reshaped(1), "conv1.prelu: 1 values for 16"),
+        ("conv1.prelu.weight", reshaped(3), "conv1.prelu: 3 values for 16"),
         ("conv1.bn.weight", reshaped(17), "conv1.bn: 17 values for 16"),
         ("blocks.1.conv.6.weight", reshaped(16, 23, 1, 1), "blocks.1.conv.6"),
         ("linear7.conv.weight", reshaped(48, 2, 7, 7), "linear7.conv"),
@@ -357,7 +367,6 @@ def test_what_is_no_backbone_is_described(state: State, said: str) -> None:
 
 
 FAMILIES = [
-    ("blocks.0.0.ghost1.primary_conv.0.weight", "GhostNet"),
     ("layer1.0.conv1.weight", "ResNet"),
     ("backbone.layer2.0.downsample.0.weight", "ResNet"),
 ]

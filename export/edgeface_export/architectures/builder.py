@@ -85,14 +85,23 @@ class LayerBuilder:
         x = self.add(Conv(unit.conv, x, weight, bias, stride, padding, groups))
         return self._norm(x, unit) if unit.norm else x
 
-    def around(self, x: str, unit: Unit, *, stride: int = 1, depthwise: bool = False) -> str:
+    def around(
+        self,
+        x: str,
+        unit: Unit,
+        *,
+        stride: int = 1,
+        depthwise: bool = False,
+        active: bool = True,
+    ) -> str:
         """Append :meth:`unit` with zeros around the map, so that only ``stride`` makes it smaller.
 
-        The kernel must be square, of odd sides.
+        The kernel must be square, of odd sides. The activation is left out unless ``active``.
         """
         side = self._weight(unit, axes=4).shape[-1]
         padding = max(0, side - 1) // 2
-        return self.unit(x, unit, stride=stride, padding=padding, depthwise=depthwise)
+        x = self.linear(x, unit, stride=stride, padding=padding, depthwise=depthwise)
+        return self.activation(x, unit) if active else x
 
     def activation(self, x: str, unit: Unit) -> str:
         """Append the activation of :meth:`unit`, if it has one; return the last layer's name."""

@@ -1,4 +1,4 @@
-"""The end of a face backbone: from the last map to the embedding, and what it tells of the crops."""
+"""The end of a face backbone: from the last map to the embedding; it tells the size of crops."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from edgeface.errors import ArchitectureError
 from edgeface.types import FloatArray, Size
 from edgeface_export.architectures.builder import LayerBuilder
 from edgeface_export.architectures.layout import Unit
+from edgeface_export.architectures.network import GlobalAveragePool
 
 __all__ = ["FaceHead"]
 
@@ -21,13 +22,15 @@ class FaceHead:
 
     Either ``depthwise``, a convolution over the whole map, and an ``embedding`` that is a matrix,
     or a 1x1 convolution where it is not ``flat``; or ``norm``, a BatchNorm, and a matrix over
-    every position of the map.
+    every position of the map; or a matrix over the mean of each channel. Nothing in the tensors of
+    the last tells the size of crops, so ``mean_of`` names their alignment template.
     """
 
     embedding: Unit
     depthwise: Unit | None = None
     norm: str = ""
     flat: bool = True
+    mean_of: str = ""
 
     def tensor_names(self) -> list[str]:
         """Return the names of the tensors that must be there, in the network's order."""
@@ -41,6 +44,8 @@ class FaceHead:
             x = builder.unit(x, self.depthwise, depthwise=True)
         if self.norm:
             x = builder.norm_alone(x, self.norm)
+        if self.mean_of:
+            x = builder.add(GlobalAveragePool("average", x))
         builder.head(x, self.embedding, flat=self.flat)
 
     def template(self, tensors: Mapping[str, FloatArray], stride: int) -> str:
@@ -49,18 +54,22 @@ class FaceHead:
         Raises:
             ArchitectureError: The last map is that of no crops with a template.
         """
+        if self.mean_of:
+            return self.mean_of
+        maps = {name: _map_of(size, stride) for name, size in ALIGNMENT_TEMPLATES.items()}
         if self.depthwise:
             key = f"{self.depthwise.conv}.weight"
-            found, wanted = tensors[key].shape[2:], lambda map_: map_
+            found: tuple[int, ...] = tensors[key].shape[2:]
+            wanted: dict[str, tuple[int, ...]] = dict(maps)
         else:
             key = f"{self.embedding.conv}.weight"
             channels = len(tensors[f"{self.norm}.running_mean"])
-            found, wanted = tensors[key].shape[1:], lambda map_: (channels * math.prod(map_),)
-        maps = {name: wanted(_map_of(size, stride)) for name, size in ALIGNMENT_TEMPLATES.items()}
-        for name, map_ in maps.items():
-            if map_ == found:
+            found = tensors[key].shape[1:]
+            wanted = {name: (channels * math.prod(map_),) for name, map_ in maps.items()}
+        for name, form in wanted.items():
+            if form == found:
                 return name
-        known = ", ".join(f"{map_} for {name}" for name, map_ in maps.items())
+        known = ", ".join(f"{form} for {name}" for name, form in wanted.items())
         raise ArchitectureError(
             f"{key} covers {found} of the last map, which is that of no known crops; known are "
             f"{known}"

@@ -2,7 +2,8 @@
 
 The structure is the paper's: a 3x3 convolution of stride 2, a 3x3 depthwise one, fifteen inverted
 bottlenecks (residual where stride is 1 and the widths agree), a 1x1 expansion, a global depthwise
-convolution over the whole map, and a linear 1x1 embedding. Widths are read from the tensors, so
+convolution over the whole map, and a linear 1x1 embedding. A layout may have more bottlenecks, and
+such in the place of the depthwise convolution. Widths are read from the tensors, so
 narrow and pruned nets need nothing of their own.
 """
 
@@ -50,7 +51,8 @@ class MobileFaceNetLayout:
     ``squeeze`` and ``excite``, the two halves of the module of blocks that are excited.
     ``separable`` names the pointwise half where the second layer is a separable pair. The
     embedding is ``embedding``, a 1x1 convolution, or a matrix after flattening when ``flat``. The
-    second layer may have several channels in each group when ``stem_grouped``.
+    second layer, ``stem_depthwise``, may have several channels in each group when
+    ``stem_grouped``; without it bottlenecks follow the first.
     """
 
     name: str
@@ -58,7 +60,7 @@ class MobileFaceNetLayout:
     loss: str
     preprocessing: Preprocessing
     stem: Unit
-    stem_depthwise: Unit
+    stem_depthwise: Unit | None
     blocks: tuple[Bottleneck, ...]
     expand: Unit
     depthwise: Unit
@@ -78,7 +80,7 @@ class MobileFaceNetLayout:
         return "MobileFaceNet"
 
     def _units(self) -> list[Unit]:
-        units = [self.stem, self.stem_depthwise]
+        units = [self.stem, *([self.stem_depthwise] if self.stem_depthwise else [])]
         units += [self.separable] if self.separable else []
         for block in self.blocks:
             parts = [self.expand, self.depthwise, self.project]
@@ -117,8 +119,9 @@ class MobileFaceNetLayout:
         """
         builder = LayerBuilder(tensors)
         x = builder.unit(INPUT, self.stem, stride=2, padding=1)
-        grouped = self.stem_grouped
-        x = builder.unit(x, self.stem_depthwise, padding=1, depthwise=not grouped, grouped=grouped)
+        if second := self.stem_depthwise:
+            grouped = self.stem_grouped
+            x = builder.unit(x, second, padding=1, depthwise=not grouped, grouped=grouped)
         if self.separable:
             x = builder.unit(x, self.separable)
         for block in self.blocks:

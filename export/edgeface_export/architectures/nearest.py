@@ -11,6 +11,9 @@ from edgeface_export.architectures.layout import Layout
 
 __all__ = ["keys_under", "left_over", "nearest"]
 
+# Below this share of its key names the nearest layout is another network, and what differs from
+# it is everything.
+_NEAR = 0.2
 # Lines of each kind of difference; with the first line and two that count the rest they are 8.
 _SHOWN = 2
 _STATISTICS = (".running_mean", ".running_var")
@@ -53,11 +56,20 @@ def nearest(tensors: Mapping[str, FloatArray], layouts: Sequence[Layout]) -> tup
         f"nearest: {layout.name}, {share:.0%} of its key names; {len(missing)} missing, "
         f"first {first}; {len(more)} in its modules that it has not"
     )
-    if not share:
-        return share, head
+    if share < _NEAR:
+        return share, "\n".join(_own_keys(tensors, f"{layout.name}, {share:.0%} of its key names"))
     unexpected = [f"{name} {tensors[name].shape}" for name in more]
     lines = [head, *_lines("missing", missing), *_lines("not in it", unexpected)]
     return share, "\n".join(lines)
+
+
+def _own_keys(tensors: Mapping[str, FloatArray], nearest_one: str) -> Iterator[str]:
+    names = [name for name in tensors if not _NO_WEIGHT.search(name)]
+    yield f"no known layout is near (nearest: {nearest_one}); the file has {len(names)} tensors:"
+    shown = names if len(names) <= 2 * _SHOWN else [*names[:_SHOWN], "…", *names[-_SHOWN:]]
+    for name in shown:
+        yield f"  {name} {tensors[name].shape}" if name in tensors else f"  {name}"
+    yield "  docs/adding-a-backbone.md: --arch PACKAGE.MODULE:FACTORY with your own module, or a layout"
 
 
 def _lines(kind: str, names: Sequence[str]) -> Iterator[str]:

@@ -43,7 +43,6 @@ _COUNTER = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
 _CENTRES = re.compile(r"(^|\.)(\w*cent(er|re)s?\w*)(\.|$)", re.IGNORECASE)
 # Key names that betray a family that this release cannot emit yet.
 _FAMILIES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("GhostNet", re.compile(r"(^|\.)ghost\d?\.(primary_conv|cheap_operation)")),
     ("ResNet (torchvision)", re.compile(r"(^|\.)layer[1-4]\.\d+\.(conv[123]|downsample)")),
 )
 
@@ -119,7 +118,7 @@ def _recognition(
     network = layout.build({key: tensors[prefix + key] for key in keys})
     reasons = [
         f"all {len(keys)} tensors of layout {layout.name} are there, and their shapes fit together",
-        f"the shapes mean crops of {network.crop_size.height_px}x"
+        f"crops of {network.crop_size.height_px}x"
         f"{network.crop_size.width_px} (height x width)",
         f"the last layer has {network.embedding_size} outputs",
     ]

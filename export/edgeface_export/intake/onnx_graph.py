@@ -17,7 +17,14 @@ from onnx import helper, numpy_helper
 
 from edgeface.errors import ArchitectureError, MissingDependencyError
 from edgeface.types import Size
-from edgeface_export.architectures.network import Linear, Network, Preprocessing, Shape
+from edgeface_export.architectures.network import (
+    Layer,
+    Linear,
+    Network,
+    Preprocessing,
+    Shape,
+    sources,
+)
 from edgeface_export.architectures.recognition import Dropped, Recognition
 from edgeface_export.architectures.sums import with_convolutions_as_branches
 from edgeface_export.checkpoints.text import clip
@@ -30,6 +37,7 @@ from edgeface_export.intake.described import (
     template_of,
 )
 from edgeface_export.intake.onnx_nodes import NodeReader
+from edgeface_export.intake.onnx_patterns import with_whole_activations
 from edgeface_export.probes import synthetic_crops
 
 __all__ = ["onnx_recognition"]
@@ -92,7 +100,8 @@ def _recognised(
         if node.op_type in _LENGTHS or _is_length(graph, node)
     )
     reader = NodeReader(graph.constants, graph.picture, graph.shape, lengths)
-    for node in _needed(graph, embedding, lengths):
+    needed = _needed(graph, embedding, lengths)
+    for node in with_whole_activations(needed, graph.constants, embedding):
         reader.add(node)
     if embedding not in reader.at:
         raise ArchitectureError(f"nothing leads from the picture to {clip(embedding)}")
@@ -273,13 +282,13 @@ def _has_matrix(reader: NodeReader, name: str) -> bool:
     return False
 
 
-def _up_to(reader: NodeReader, last: str) -> tuple[Any, ...]:
-    found = []
-    for layer in reader.layers.values():
-        found.append(layer)
-        if layer.name == last:
-            break
-    return tuple(found)
+def _up_to(reader: NodeReader, last: str) -> tuple[Layer, ...]:
+    """Return the layers that ``last`` is computed by; parts of a Split may lead nowhere."""
+    wanted = {last}
+    for layer in reversed(reader.layers.values()):
+        if layer.name in wanted:
+            wanted.update(sources(layer))
+    return tuple(layer for layer in reader.layers.values() if layer.name in wanted)
 
 
 def _difference(graph: _Graph, embedding: str, network: Network) -> float:

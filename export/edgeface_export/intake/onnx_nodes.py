@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper
 
 from edgeface.errors import ArchitectureError
 from edgeface_export.architectures.network import (
@@ -20,44 +19,24 @@ from edgeface_export.architectures.network import (
     Flatten,
     Gate,
     GlobalAveragePool,
-    Layer,
     Linear,
     PRelu,
     Relu,
-    Shape,
     Sigmoid,
-    sources,
 )
-from edgeface_export.architectures.operations import Concat, Gelu, MaxPool
+from edgeface_export.architectures.operations import Gelu, HardSigmoid, HardSwish, MaxPool
 from edgeface_export.checkpoints.text import clip
 from edgeface_export.intake.described import require_padding_fits
+from edgeface_export.intake.onnx_channels import ChannelReader
+from edgeface_export.intake.onnx_reader import attributes, named
 
 __all__ = ["KNOWN", "NodeReader"]
 
 _Array: TypeAlias = npt.NDArray[Any]
-_PREFIX = "net."
 
 
-class NodeReader:
-    """Collects layers; ``at`` tells which layer gives each tensor of the graph.
-
-    ``constants`` are the initialisers and the outputs of Constant nodes, ``picture`` the name of
-    the graph's input, (n, 3, height, width). ``lengths`` are tensors divided by their own length,
-    which are passed through: of what is kept, only the end may be one.
-    """
-
-    def __init__(
-        self,
-        constants: Mapping[str, _Array],
-        picture: str,
-        shape: Shape,
-        lengths: frozenset[str] = frozenset(),
-    ) -> None:
-        self._constants = constants
-        self._lengths = lengths
-        self.layers: dict[str, Layer] = {}
-        self.at = {picture: INPUT}
-        self.shapes: dict[str, Shape] = {INPUT: shape}
+class NodeReader(ChannelReader):
+    """Collects layers, node by node."""
 
     def add(self, node: onnx.NodeProto) -> None:
         """Add one node, whose inputs are there.
@@ -65,6 +44,9 @@ class NodeReader:
         Raises:
             ArchitectureError: Its kind is not known, or what it does.
         """
+        if self.is_number(node):
+            return
+        convert: Callable[[NodeReader, onnx.NodeProto], str | list[str]] | None
         convert = KNOWN.get(node.op_type)
         if node.output[0] in self._lengths:
             convert = NodeReader.same
@@ -73,64 +55,24 @@ class NodeReader:
                 f"node {clip(node.name or node.output[0])} is of kind {clip(node.op_type)!r}, "
                 f"which is not known; known are {', '.join(sorted(KNOWN))}"
             )
-        self.at[node.output[0]] = convert(self, node)
-
-    def put(self, layer: Layer) -> str:
-        """Add a layer under its name with a prefix, and return that."""
-        # Names of the graph must not meet those that the emitter gives.
-        layer = replace(layer, name=f"{_PREFIX}{layer.name}")
-        if layer.name in self.shapes:
-            raise ArchitectureError(f"two nodes give {clip(layer.name)}")
-        self.layers[layer.name] = layer
-        if isinstance(layer, Concat):
-            shapes = tuple(self.shapes[name] for name in sources(layer))
-            self.shapes[layer.name] = layer.joined(shapes)
-        else:
-            # Sums of a map and a smaller one are refused when the network is made.
-            self.shapes[layer.name] = layer.output_shape(self.shapes[layer.input])  # type: ignore[union-attr]
-        return layer.name
-
-    def source(self, node: onnx.NodeProto, index: int = 0) -> str:
-        """Return the layer that an input of ``node`` comes from."""
-        name = node.input[index]
-        if name not in self.at:
-            raise ArchitectureError(
-                f"node {_named(node)} ({node.op_type}) reads {clip(name)}, which no layer gives"
-            )
-        return self.at[name]
-
-    def constant(self, node: onnx.NodeProto, index: int) -> _Array | None:
-        """Return the constant that an input of ``node`` is; None where it has none there."""
-        if index >= len(node.input) or not node.input[index]:
-            return None
-        return self._constants.get(node.input[index])
-
-    def weight(self, node: onnx.NodeProto, index: int) -> npt.NDArray[np.float32]:
-        """Return the float32 constant that an input of ``node`` must be."""
-        found = self.constant(node, index)
-        if found is None or found.dtype.kind != "f":
-            raise ArchitectureError(
-                f"node {_named(node)} ({node.op_type}): its input {index} is no float constant; "
-                "give the graph as the trainer exported it, not quantised"
-            )
-        return found.astype(np.float32)
+        self.read(node, convert)
 
     def convolution(self, node: onnx.NodeProto) -> str:
         """Add Conv."""
-        of = _attributes(node)
+        of = attributes(node)
         weight = self.weight(node, 1)
         bias = self.weight(node, 2) if len(node.input) > 2 and node.input[2] else None
         pads = _symmetric(node, of)
         strides, dilations = set(of.get("strides", [1])), set(of.get("dilations", [1]))
         if weight.ndim != 4 or len(strides) != 1 or dilations != {1}:
-            raise ArchitectureError(f"node {_named(node)}: a convolution of an unusual form")
-        require_padding_fits(_named(node), pads, weight.shape[2:])
+            raise ArchitectureError(f"node {named(node)}: a convolution of an unusual form")
+        require_padding_fits(named(node), pads, weight.shape[2:])
         name, source = node.output[0], self.source(node)
         return self.put(Conv(name, source, weight, bias, strides.pop(), pads, of.get("group", 1)))
 
     def gemm(self, node: onnx.NodeProto) -> str:
         """Add Gemm."""
-        of = _attributes(node)
+        of = attributes(node)
         weight = self.weight(node, 1) * np.float32(of.get("alpha", 1.0))
         weight = weight if of.get("transB", 0) else weight.T
         bias = self.weight(node, 2) * np.float32(of.get("beta", 1.0)) if len(node.input) > 2 else 0
@@ -138,21 +80,23 @@ class NodeReader:
 
     def matmul(self, node: onnx.NodeProto) -> str:
         """Add a MatMul with a constant."""
+        if node.input[0] in self.turned:
+            return self.pointwise(node)
         return self._matrix(node, self.weight(node, 1).T, 0)
 
     def _matrix(self, node: onnx.NodeProto, weight: _Array, bias: _Array | int) -> str:
         source = self.source(node)
         if weight.ndim != 2 or len(self.shapes[source]) != 1:
-            raise ArchitectureError(f"node {_named(node)}: a matrix on {self.shapes[source]}")
+            raise ArchitectureError(f"node {named(node)}: a matrix on {self.shapes[source]}")
         full = np.broadcast_to(np.asarray(bias, np.float32), weight.shape[:1]).copy()
         return self.put(Linear(node.output[0], source, np.ascontiguousarray(weight), full))
 
     def batch_norm(self, node: onnx.NodeProto) -> str:
         """Add BatchNormalization."""
         gamma, beta, mean, variance = (self.weight(node, k) for k in range(1, 5))
-        epsilon, source = _attributes(node).get("epsilon", 1e-5), self.source(node)
-        if not isinstance(self.layers.get(source), Conv | Linear) or self._is_read(source):
-            source = self._ones(f"{node.output[0]}.in", source)
+        epsilon, source = attributes(node).get("epsilon", 1e-5), self.source(node)
+        if not isinstance(self.layers.get(source), Conv | Linear) or self.is_read(source):
+            source = self.ones(f"{node.output[0]}.in", source)
         return self.put(BatchNorm(node.output[0], source, gamma, beta, mean, variance, epsilon))
 
     def prelu(self, node: onnx.NodeProto) -> str:
@@ -160,7 +104,7 @@ class NodeReader:
         source = self.source(node)
         channels = self.shapes[source][0]
         if node.op_type == "LeakyRelu":
-            slope = np.full(1, _attributes(node).get("alpha", 0.01), np.float32)
+            slope = np.full(1, attributes(node).get("alpha", 0.01), np.float32)
         else:
             slope = self.weight(node, 1).reshape(-1)
         return self.put(PRelu(node.output[0], source, np.broadcast_to(slope, channels).copy()))
@@ -169,12 +113,12 @@ class NodeReader:
         """Add Relu, or Clip from 0."""
         ceiling = None
         if node.op_type == "Clip":
-            of = _attributes(node)
+            of = attributes(node)
             low, high = self.constant(node, 1), self.constant(node, 2)
             floor = of.get("min", -np.inf) if low is None else float(low.reshape(-1)[0])
             above = of.get("max", np.inf) if high is None else float(high.reshape(-1)[0])
             if floor != 0:
-                raise ArchitectureError(f"node {_named(node)}: a Clip from {floor:g}, not from 0")
+                raise ArchitectureError(f"node {named(node)}: a Clip from {floor:g}, not from 0")
             ceiling = None if np.isinf(above) else above
         return self.put(Relu(node.output[0], self.source(node), ceiling))
 
@@ -184,29 +128,30 @@ class NodeReader:
         if fixed:
             sign = -1.0 if node.op_type == "Sub" else 1.0
             if fixed == [0] and sign < 0:
-                raise ArchitectureError(f"node {_named(node)}: a constant minus a layer")
-            return self._affine(node, 1 - fixed[0], 1.0, sign * self.weight(node, fixed[0]))
+                raise ArchitectureError(f"node {named(node)}: a constant minus a layer")
+            return self._affine(node, 1 - fixed[0], 1.0, sign * self.per_channel(node, fixed[0]))
         order = [INPUT, *self.layers]
         skip, branch = sorted((self.source(node, k) for k in (0, 1)), key=order.index)
         if len(node.input) != 2 or node.op_type == "Sub":
-            raise ArchitectureError(f"node {_named(node)}: only sums of two are known")
+            raise ArchitectureError(f"node {named(node)}: only sums of two are known")
         return self.put(Add(node.output[0], input=branch, skip=skip))
 
     def product(self, node: onnx.NodeProto) -> str:
         """Add a product: of a layer and a constant, or of a map and a number for each channel."""
         fixed = [k for k in (0, 1) if self.constant(node, k) is not None]
         if fixed:
-            factor = self.weight(node, fixed[0])
+            factor = self.per_channel(node, fixed[0])
             if node.op_type == "Div":
-                if fixed == [0]:
-                    raise ArchitectureError(f"node {_named(node)}: a constant over a layer")
+                if fixed == [0] or not factor.all():
+                    what = "a constant over a layer" if fixed == [0] else "a division by 0"
+                    raise ArchitectureError(f"node {named(node)}: {what}")
                 factor = np.float32(1) / factor
             return self._affine(node, 1 - fixed[0], factor, 0.0)
         first, second = self.source(node, 0), self.source(node, 1)
         if len(self.shapes[first]) == 3 and self.shapes[first][1:] == (1, 1):
             first, second = second, first
         if node.op_type == "Div" or self.shapes[second][1:] != (1, 1):
-            raise ArchitectureError(f"node {_named(node)}: a {node.op_type} of two layers")
+            raise ArchitectureError(f"node {named(node)}: a {node.op_type} of two layers")
         return self.put(Gate(node.output[0], input=first, skip=second))
 
     def _affine(self, node: onnx.NodeProto, index: int, factor: Any, shift: Any) -> str:
@@ -220,32 +165,32 @@ class NodeReader:
                 for part in (factor, shift)
             )
         except ValueError as exc:
-            raise ArchitectureError(f"node {_named(node)}: not one number a channel") from exc
+            raise ArchitectureError(f"node {named(node)}: not one number a channel") from exc
         before = self.layers.get(source)
-        if isinstance(before, Linear) and not self._is_read(source):
+        if isinstance(before, Linear) and not self.is_read(source):
             old = np.zeros(channels, np.float32) if before.bias is None else before.bias
             self.layers[source] = replace(
                 before, weight=before.weight * scale[:, None], bias=old * scale + bias
             )
             return source
         if len(shape) == 1:
-            raise ArchitectureError(f"node {_named(node)}: a scale that follows no matrix")
+            raise ArchitectureError(f"node {named(node)}: a scale that follows no matrix")
         weight = scale.reshape(-1, 1, 1, 1).copy()
         return self.put(Conv(node.output[0], source, weight, bias.copy(), groups=channels))
 
     def pool(self, node: onnx.NodeProto) -> str:
         """Add the mean or the largest of windows; means of whole maps alone."""
-        of, source = _attributes(node), self.source(node)
+        of, source = attributes(node), self.source(node)
         kernel, strides = of["kernel_shape"], of.get("strides", [1, 1])
         pads = _symmetric(node, of)
         if node.op_type == "AveragePool":
             if tuple(kernel) != self.shapes[source][1:] or any(pads):
-                raise ArchitectureError(f"node {_named(node)}: means of windows, not of whole maps")
+                raise ArchitectureError(f"node {named(node)}: means of windows, not of whole maps")
             return self.put(GlobalAveragePool(node.output[0], source))
         if len({*kernel}) != 1 or len({*strides}) != 1 or len({*pads}) != 1:
-            raise ArchitectureError(f"node {_named(node)}: windows that are not square")
+            raise ArchitectureError(f"node {named(node)}: windows that are not square")
         if kernel[0] == 1:
-            return self._ones(node.output[0], source, stride=strides[0])
+            return self.ones(node.output[0], source, stride=strides[0])
         ceil = bool(of.get("ceil_mode", 0))
         return self.put(MaxPool(node.output[0], source, kernel[0], strides[0], pads[0], ceil))
 
@@ -254,10 +199,10 @@ class NodeReader:
         source = self.source(node)
         if node.op_type == "GlobalAveragePool":
             return self.put(GlobalAveragePool(node.output[0], source))
-        of, axes = _attributes(node), self.constant(node, 1)
+        of, axes = attributes(node), self.constant(node, 1)
         over = of.get("axes", []) if axes is None else [int(axis) for axis in axes.reshape(-1)]
         if sorted(axis % 4 for axis in over) != [2, 3]:
-            raise ArchitectureError(f"node {_named(node)}: a mean over the axes {over}")
+            raise ArchitectureError(f"node {named(node)}: a mean over the axes {over}")
         if of.get("keepdims", 1):
             return self.put(GlobalAveragePool(node.output[0], source))
         kept = self.put(GlobalAveragePool(f"{node.output[0]}.kept", source))
@@ -269,63 +214,46 @@ class NodeReader:
         if len(self.shapes[source]) == 1:
             return source
         if node.op_type == "Squeeze" and self.shapes[source][1:] != (1, 1):
-            raise ArchitectureError(f"node {_named(node)}: a Squeeze of {self.shapes[source]}")
+            raise ArchitectureError(f"node {named(node)}: a Squeeze of {self.shapes[source]}")
         target = self.constant(node, 1) if node.op_type == "Reshape" else None
         if target is not None and len(target) != 2:
-            raise ArchitectureError(f"node {_named(node)}: a Reshape to {len(target)} axes")
+            raise ArchitectureError(f"node {named(node)}: a Reshape to {len(target)} axes")
         return self.put(Flatten(node.output[0], source))
-
-    def concat(self, node: onnx.NodeProto) -> str:
-        """Add Concat of channels."""
-        if _attributes(node).get("axis", 1) != 1:
-            raise ArchitectureError(f"node {_named(node)}: only channels are put together")
-        first, *others = (self.source(node, k) for k in range(len(node.input)))
-        return self.put(Concat(node.output[0], first, tuple(others)))
 
     def sigmoid(self, node: onnx.NodeProto) -> str:
         """Add Sigmoid."""
         return self.put(Sigmoid(node.output[0], self.source(node)))
 
+    def hard(self, node: onnx.NodeProto) -> str:
+        """Add HardSigmoid or HardSwish."""
+        if node.op_type == "HardSwish":
+            return self.put(HardSwish(node.output[0], self.source(node)))
+        of = attributes(node)
+        line = of.get("alpha", 0.2), of.get("beta", 0.5)
+        return self.put(HardSigmoid(node.output[0], self.source(node), *line))
+
     def gelu(self, node: onnx.NodeProto) -> str:
         """Add Gelu in its exact form."""
-        if _attributes(node).get("approximate", b"none") != b"none":
-            raise ArchitectureError(f"node {_named(node)}: an approximate Gelu")
+        if attributes(node).get("approximate", b"none") != b"none":
+            raise ArchitectureError(f"node {named(node)}: an approximate Gelu")
         return self.put(Gelu(node.output[0], self.source(node)))
 
     def same(self, node: onnx.NodeProto) -> str:
         """Pass through what changes nothing in inference."""
         return self.source(node)
 
-    def _is_read(self, name: str) -> bool:
-        return any(name in sources(layer) for layer in self.layers.values())
-
-    def _ones(self, name: str, source: str, *, stride: int = 1) -> str:
-        shape = self.shapes[source]
-        if len(shape) != 3:
-            raise ArchitectureError(f"{clip(name)}: a BatchNorm that follows no matrix")
-        ones = np.ones((shape[0], 1, 1, 1), np.float32)
-        return self.put(Conv(name, source, ones, stride=stride, groups=shape[0]))
-
-
-def _named(node: onnx.NodeProto) -> str:
-    return clip(node.name or node.output[0])
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-
 
 def _symmetric(node: onnx.NodeProto, of: Mapping[str, Any]) -> tuple[int, int]:
     """Return (rows, columns) of padding on each side."""
     if of.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise ArchitectureError(f"node {_named(node)}: automatic padding; export with fixed one")
+        raise ArchitectureError(f"node {named(node)}: automatic padding; export with fixed one")
     top, left, bottom, right = of.get("pads", [0] * 4)
     if (top, left) != (bottom, right):
-        raise ArchitectureError(f"node {_named(node)}: more padding on one side than on the other")
+        raise ArchitectureError(f"node {named(node)}: more padding on one side than on the other")
     return top, left
 
 
-KNOWN: dict[str, Callable[[NodeReader, onnx.NodeProto], str]] = {
+KNOWN: dict[str, Callable[[NodeReader, onnx.NodeProto], str | list[str]]] = {
     "Conv": NodeReader.convolution,
     "Gemm": NodeReader.gemm,
     "MatMul": NodeReader.matmul,
@@ -347,7 +275,13 @@ KNOWN: dict[str, Callable[[NodeReader, onnx.NodeProto], str]] = {
     "Reshape": NodeReader.flatten,
     "Squeeze": NodeReader.flatten,
     "Concat": NodeReader.concat,
+    "Slice": NodeReader.cut,
+    "Split": NodeReader.split,
+    "Transpose": NodeReader.transpose,
+    "LayerNormalization": NodeReader.layer_norm,
     "Sigmoid": NodeReader.sigmoid,
+    "HardSigmoid": NodeReader.hard,
+    "HardSwish": NodeReader.hard,
     "Gelu": NodeReader.gelu,
     "Identity": NodeReader.same,
     "Dropout": NodeReader.same,

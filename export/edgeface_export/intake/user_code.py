@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -211,15 +212,20 @@ def _exported(module: Any, size: Size) -> bytes:
     torch = _torch()
     buffer = io.BytesIO()
     try:
-        torch.onnx.export(
-            module,
-            (_example(size),),
-            buffer,
-            input_names=["picture"],
-            dynamic_axes={"picture": {0: "n"}},
-            opset_version=_OPSET,
-            dynamo=False,
-        )
+        with warnings.catch_warnings():
+            # They are about how torch is called; what its tracer says of the module still shows.
+            warnings.simplefilter("ignore", UserWarning)
+            torch.onnx.export(
+                module,
+                (_example(size),),
+                buffer,
+                input_names=["picture"],
+                dynamic_axes={"picture": {0: "n"}},
+                opset_version=_OPSET,
+                dynamo=False,
+                # EVAL would fold the BatchNorms, whose statistics data-free INT8 needs.
+                training=torch.onnx.TrainingMode.PRESERVE,
+            )
     except Exception as exc:  # torch raises many kinds
         raise ArchitectureError(
             f"torch cannot export the module for crops of {size.height_px}x{size.width_px}: "

@@ -20,13 +20,13 @@ from edgeface_export.quantise.balance import Read, balance
 from edgeface_export.quantise.centre import centre
 from edgeface_export.quantise.data_free import data_free_ranges
 from edgeface_export.quantise.fit import LayerConstants, fit_layers, mean_outputs, some_crops
-from edgeface_export.quantise.head import head_layers
+from edgeface_export.quantise.head import excitation_layers, head_layers
 from edgeface_export.quantise.lint import lint
 from edgeface_export.quantise.noise import Coding, SymmetricCoding, UnsignedCoding, middles
 from edgeface_export.quantise.offsets import offset, one_sided
 from edgeface_export.quantise.options import QuantiseOptions
 from edgeface_export.quantise.partial import (
-    behind_gelu,
+    behind_curves,
     fitted_layers,
     float_kinds,
     measured,
@@ -109,8 +109,9 @@ def quantise(
 
 
 def _place(network: Network, model: onnx.ModelProto, options: QuantiseOptions) -> Placement:
-    head = head_layers(network, options.float_share) | behind_gelu(network.layers)
-    return place(model, keep_float=options.keep_float, reasons=head)
+    reasons = behind_curves(network.layers) | excitation_layers(network)
+    reasons |= head_layers(network, options.float_share)
+    return place(model, keep_float=options.keep_float, reasons=reasons)
 
 
 def _data_free(network: Network, options: QuantiseOptions, name: str) -> Quantised:

@@ -26,12 +26,17 @@ from edgeface_export.architectures.network import (
     PRelu,
     Relu,
 )
+from edgeface_export.architectures.operations import HardSwish
 from edgeface_export.quantise.ranges import TensorRange
 
 __all__ = ["DEVIATIONS", "data_free_ranges"]
 
 DEVIATIONS = 6.0
 """Deviations of a channel that its range covers; 6 is the paper's choice."""
+
+_LEAST_HARD_SWISH = -0.375
+# Of the quadrature over a Gaussian.
+_PLACES = 64
 
 _Ends = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 _Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -56,7 +61,11 @@ def data_free_ranges(
             low = np.maximum(floor, mean - deviations * deviation)
             high = np.minimum(ceiling, mean + deviations * deviation)
         else:
-            raise ArchitectureError(f"{name}: no BatchNorm before it tells its range")
+            raise ArchitectureError(
+                f"{name}: no BatchNorm before it tells its range, as in a graph that was exported "
+                "with its BatchNorms folded; give --activation-set FOLDER, or export the graph "
+                "with them (torch.onnx.export(..., training=TrainingMode.PRESERVE))"
+            )
         ends = min(0.0, float(low.min())), max(0.0, float(high.max()))
         ranges[name] = TensorRange(*ends, "exact" if name == INPUT else "batchnorm")
     return ranges
@@ -92,7 +101,19 @@ def _moments_after(
     if isinstance(layer, Relu):
         # A ceiling only shrinks the moments; the range is cut to it in `_bounds`.
         return _after_prelu(*before, np.zeros_like(before[0]))
-    return before
+    return _after_hard_swish(*before) if isinstance(layer, HardSwish) else before
+
+
+def _after_hard_swish(
+    mean: npt.NDArray[np.float64], deviation: npt.NDArray[np.float64]
+) -> _Moments:
+    """Return the moments of hard swish of a Gaussian, by Gauss-Hermite quadrature."""
+    places, shares = np.polynomial.hermite_e.hermegauss(_PLACES)
+    x = mean[:, None] + deviation[:, None] * places
+    y = x * np.clip(x + 3, 0.0, 6.0) / 6
+    shares = shares / shares.sum()
+    new_mean = y @ shares
+    return new_mean, np.sqrt((y - new_mean[:, None]) ** 2 @ shares)
 
 
 def _after_prelu(
@@ -119,6 +140,8 @@ def _bounds(network: Network, tensor: str) -> tuple[float, float]:
     for layer in network.layers:
         if layer.name == tensor and isinstance(layer, Relu):
             return 0.0, math.inf if layer.ceiling is None else layer.ceiling
+        if layer.name == tensor and isinstance(layer, HardSwish):
+            return _LEAST_HARD_SWISH, math.inf
     return -math.inf, math.inf
 
 

@@ -1,24 +1,28 @@
 """MobileFaceNet as insightface's arcface_torch stores it (``mbf``, and cavaface's of that form).
 
-The second layer of ``mbf`` has two channels in each group.
+The second layer of ``mbf`` has two channels in each group; in its place ``mbf_large`` has two
+bottlenecks, and twice as many in every stage.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from edgeface_export.architectures.layout import Unit
 from edgeface_export.architectures.mobilefacenet import Bottleneck, MobileFaceNetLayout
 from edgeface_export.architectures.network import Preprocessing
 
-__all__ = ["LAYOUT"]
+__all__ = ["LARGE", "LAYOUT"]
 
-_BLOCKS = (
-    Bottleneck("layers.2.layers.", stride=2),
-    *(Bottleneck(f"layers.3.layers.{k}.layers.") for k in range(4)),
-    Bottleneck("layers.4.layers.", stride=2),
-    *(Bottleneck(f"layers.5.layers.{k}.layers.") for k in range(6)),
-    Bottleneck("layers.6.layers.", stride=2),
-    *(Bottleneck(f"layers.7.layers.{k}.layers.") for k in range(2)),
-)
+
+def _blocks(counts: tuple[int, int, int, int]) -> tuple[Bottleneck, ...]:
+    """Return the bottlenecks: residual ones in stages, with a strided one between two stages."""
+    found: list[Bottleneck] = []
+    for stage, count in enumerate(counts):
+        found += [Bottleneck(f"layers.{2 * stage}.layers.", stride=2)] if stage else []
+        at = f"layers.{2 * stage + 1}.layers."
+        found += [Bottleneck(f"{at}{k}.layers.") for k in range(count)]
+    return tuple(found)
 
 
 def _unit(at: str, *, active: bool = True) -> Unit:
@@ -32,7 +36,7 @@ LAYOUT = MobileFaceNetLayout(
     preprocessing=Preprocessing.uniform("RGB", 127.5, 127.5),
     stem=_unit("layers.0"),
     stem_depthwise=_unit("layers.1"),
-    blocks=_BLOCKS,
+    blocks=_blocks((0, 4, 6, 2)),
     expand=_unit("0"),
     depthwise=_unit("1"),
     project=_unit("2", active=False),
@@ -41,4 +45,11 @@ LAYOUT = MobileFaceNetLayout(
     embedding=Unit("features.layers.2", "features.layers.3"),
     flat=True,
     stem_grouped=True,
+)
+LARGE = replace(
+    LAYOUT,
+    name="mobilefacenet-large-arcface-torch",
+    stem_depthwise=None,
+    blocks=_blocks((2, 8, 12, 4)),
+    stem_grouped=False,
 )
