@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 
 from edgeface.access import (
     AccessController,
+    AccessEvent,
     AccessInputs,
     AccessKeys,
     AccessPolicy,
@@ -64,6 +68,7 @@ __all__ = [
     "POLICY",
     "UNDECIDED",
     "Door",
+    "folder_in_memory",
     "good_frames",
     "good_inputs",
     "seen",
@@ -135,6 +140,14 @@ def good_state(**changes: Any) -> AccessState:
     return replace(AccessState(), **changes)
 
 
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder in memory, where the system has one: what is tried there is not the disk."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="edgeface-door-", dir=base) as name:
+        yield Path(name)
+
+
 _PIXELS = np.zeros((48, 64, 3), np.uint8)
 
 
@@ -175,6 +188,8 @@ class Door:
         folder.mkdir(mode=0o700, exist_ok=True)
         self.clock = ManualClock(NOW_S)
         self.time = clock or self.clock
+        self.slept_s = 0.0
+        self.on_event: Callable[[AccessEvent], None] | None = None
         self.wall = NOON
         self.boot = "boot-1"
         self.keys = AccessKeys.of_secret(hashlib.sha256(b"a secret of tests").digest())
@@ -185,11 +200,13 @@ class Door:
         if not self.factors.subjects():
             self.factors.set_pin("Ada", PIN, duress_pin="274914")
             self.factors.set_pin("Bob", "905516")
-        self.verifier = LeaseVerifier("front", self.keys.lease, clock=self.time, boot=self.boot)
+        self.verifier = LeaseVerifier("front", self.keys.lease, clock=self.uptime, boot=self.boot)
         self.controller = self._open(create=True)
 
     def _open(self, *, create: bool) -> AccessController:
-        clocks = DoorClocks(monotonic=self.time, wall=lambda: self.wall, boot=self.boot)
+        clocks = DoorClocks(
+            monotonic=self.time, wall=lambda: self.wall, boot=self.boot, uptime=self.uptime
+        )
         return AccessController.open(
             self.policy,
             self.folder,
@@ -197,9 +214,21 @@ class Door:
             lambda _policy: self.facts,
             factors=self.factors,
             options=ControllerOptions(
-                create=create, clocks=clocks, anchor_folder=self.folder / "anchors"
+                create=create,
+                clocks=clocks,
+                anchor_folder=self.folder / "anchors",
+                on_event=lambda event: None if self.on_event is None else self.on_event(event),
             ),
         )
+
+    def uptime(self) -> float:
+        """The clock that goes on while the machine sleeps."""
+        return self.time() + self.slept_s
+
+    def sleep(self, seconds: float) -> None:
+        """Suspend the machine: its monotonic clock stands still meanwhile."""
+        self.slept_s += seconds
+        self.wall += timedelta(seconds=seconds)
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -210,8 +239,8 @@ class Door:
         self.controller.close()
         if reboot:
             self.boot = f"boot-{int(self.boot[5:]) + 1}"
-            self.clock.now_s = uptime_s
-        self.verifier = LeaseVerifier("front", self.keys.lease, clock=self.time, boot=self.boot)
+            self.clock.now_s, self.slept_s = uptime_s, 0.0
+        self.verifier = LeaseVerifier("front", self.keys.lease, clock=self.uptime, boot=self.boot)
         self.factors = FactorStore(self.folder, self.keys)
         self.controller = self._open(create=False)
 

@@ -144,6 +144,15 @@ SPOILT = tuple(
         ("camera", "looped", _camera(conditions=frozenset({FrameCondition.LOOPED}))),
         ("camera", "too old", _camera(conditions=frozenset({FrameCondition.TOO_OLD}))),
         ("source", "a network camera", _camera(source="rtsp://10.0.0.2/stream")),
+        ("source", "a stream by a pipeline", _camera(source="gstreamer rtspsrc ! decodebin")),
+        ("source", "a file by a pipeline", _camera(source="gstreamer filesrc ! videoconvert")),
+        ("source", "a video that a program makes", _camera(source="gstreamer v4l2src")),
+        ("source", "made-up pictures", _camera(source="test source")),
+        ("source", "made-up pictures on a trusted network", _policy(
+            _camera(source="test source"), trusted_network=True)),
+        ("source", "a name that only begins like a camera's", _camera(source="webcam 0 ! x")),
+        ("source", "a name that only ends like a camera's", _camera(source="x csi 0")),
+        ("source", "no name", _camera(source="")),
         ("source", "another camera", _policy(_inputs(), camera="webcam 1")),
         ("model", "the demonstration model", _facts(is_demonstration=True)),
         ("model", "another model", _policy(_inputs(), model_id="b" * 64)),
@@ -255,6 +264,11 @@ EDGES: dict[str, Case] = {
     "the camera of the policy": _edge(replace(POLICY, camera=CAMERA.source)),
     "a network camera that is trusted": _edge(
         replace(POLICY, trusted_network=True), camera=replace(CAMERA, source="rtsp://cam/1")),
+    "a pipeline that is trusted": _edge(
+        replace(POLICY, trusted_network=True), camera=replace(CAMERA, source="gstreamer v4l2src")),
+    "a CSI camera": _edge(camera=replace(CAMERA, source="csi 1")),
+    "made-up pictures in a demonstration": _edge(
+        replace(POLICY, demonstration=True), camera=replace(CAMERA, source="test source")),
     "a strict point": _edge(model=replace(FACTS, operating_point=replace(POINT, target_fpir=1e-6))),
     "sixty frames a second": _edge(frames=tuple(
         replace(_LAST, captured_s=NOW_S - 0.01 - (99 - k) / 60) for k in range(100))),
@@ -402,7 +416,8 @@ def _spoil_camera(rng: random.Random, case: Case) -> Case:
         replace(CAMERA, conditions=frozenset({rng.choice((
             FrameCondition.FROZEN, FrameCondition.LOOPED, FrameCondition.BLACK, FrameCondition.CUT,
             FrameCondition.CLOCK_BACK, FrameCondition.TOO_OLD, FrameCondition.ZERO_SIZE))})),
-        replace(CAMERA, source=rng.choice(("rtsp://x/1", "http://x", "a://"))),
+        replace(CAMERA, source=rng.choice((
+            "rtsp://x/1", "http://x", "a://", "", "gstreamer rtspsrc ! decodebin", "test source"))),
     ))  # fmt: skip
     return case[0], case[1], replace(case[2], camera=camera)
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 from edgeface.access.answers import AccessAnswer, DoorStatus, FactorAnswer
 from edgeface.access.audit import AuditLog
 from edgeface.access.audit_check import AuditHead, AuditReport, read_records, verify_audit
-from edgeface.access.clock import DoorClocks, WallWatch, boot_id, utc_now
+from edgeface.access.clock import DoorClocks, WallWatch, boot_id, uptime_s, utc_now
 from edgeface.access.conditions import Condition
 from edgeface.access.controller import AccessController
 from edgeface.access.decide import AccessDecision, decide
 from edgeface.access.events import AccessEvent, AccessEventKind
+from edgeface.access.factor_edit import edit_factors
 from edgeface.access.facts import recognizer_facts
+from edgeface.access.guarded_file import read_guarded
 from edgeface.access.keys import AccessKeys
 from edgeface.access.lease import MAX_LEASE_S, Lease, LeaseVerifier, new_nonce, sign_lease
 from edgeface.access.lockout import Lockout
@@ -82,11 +84,14 @@ __all__ = [
     "WallWatch",
     "boot_id",
     "decide",
+    "edit_factors",
     "new_nonce",
     "parse_policy",
+    "read_guarded",
     "read_records",
     "recognizer_facts",
     "sign_lease",
+    "uptime_s",
     "utc_now",
     "verify_audit",
 ]

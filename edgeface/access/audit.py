@@ -29,6 +29,7 @@ from edgeface.access.audit_check import (
     read_head,
     verify_audit,
 )
+from edgeface.access.folder import is_same_file
 from edgeface.access.keys import AccessKeys
 from edgeface.backends.sealed_file import write_sealed
 from edgeface.errors import AuditError, InvalidInputError
@@ -123,8 +124,7 @@ class AuditLog:
             AuditError: They are not. The log is as it was before where the disk has no room;
                 after any other error nothing more is written.
         """
-        if self._broken:
-            raise AuditError(f"the audit log is not written any more: {self._broken}")
+        self._require_in_place()
         line, mac = self._line(kind, _Moment(boot, mono_s, wall), detail or {})
         head = AuditHead(self._head.count + 1, mac)
         try:
@@ -148,6 +148,15 @@ class AuditLog:
             os.close(self._file)
             self._file = -1
             self._broken = self._broken or "it was closed"
+
+    def _require_in_place(self) -> None:
+        """Return if the open file is the one that whoever checks the log will find, as it was."""
+        if not self._broken and not is_same_file(self._file, self._path):
+            self._broken = "its file was moved, removed or replaced"
+        if not self._broken and os.fstat(self._file).st_size != self._length:
+            self._broken = "somebody else wrote to its file"
+        if self._broken:
+            raise AuditError(f"the audit log is not written any more: {self._broken}")
 
     def _line(self, kind: str, moment: _Moment, detail: Detail) -> tuple[bytes, str]:
         record: dict[str, Any] = {

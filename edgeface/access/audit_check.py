@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeface.access.keys import AccessKeys
-from edgeface.backends.sealed_file import Refusal, read_sealed
+from edgeface.backends.sealed_file import Refusal, open_plain, read_sealed
 from edgeface.errors import AuditError
 from edgeface.gallery.sealing import keyed_hash
 
@@ -148,7 +148,7 @@ def _follow_chain(path: Path, keys: AccessKeys, marks: Sequence[int]) -> tuple[_
     chain = _Chain(dict.fromkeys(marks, START.mac))
     key = keys.audit
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             while line := file.readline(MAX_LINE + 1):
                 if not line.endswith(b"\n"):
                     return _unfinished(chain, line, at_end=not file.read(1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ __all__ = ["CHECKS", "Case", "Condition"]
 
 # A rate that was written by hand and one read from JSON must count as equal.
 _SAME_RATE = 1 + 1e-12
+# How edgeface.camera names the cameras that are plugged into this machine, and made-up pictures.
+_LOCAL_CAMERA = re.compile(r"(webcam|csi) [0-9]{1,3}")
+_TEST_SOURCE = "test source"
 # The window covers this much more than the least span, so that its oldest frames may be bad ones.
 _SPREAD = 1.5
 
@@ -133,8 +137,13 @@ def _source(case: Case) -> Finding:
     name = health.source if health is not None else ""
     if policy.camera and name != policy.camera:
         return "another camera", "the camera of the policy", False
-    if "://" in name and policy.trusted_network is not True:
-        return "a network camera", "a camera at this machine, or trusted_network", False
+    if health is None:
+        return "none", "an allowed camera", True
+    if name == _TEST_SOURCE:
+        return "made-up pictures", "a camera, or a demonstration", policy.demonstration is True
+    # An allow-list: a stream or pipeline may carry anybody's pictures, whatever it is called.
+    if _LOCAL_CAMERA.fullmatch(name) is None and policy.trusted_network is not True:
+        return "not a camera of this machine", "one, or trusted_network", False
     return "allowed", "an allowed camera", True
 
 
@@ -180,7 +189,7 @@ def _operating_point(case: Case) -> Finding:
 def _fresh(case: Case) -> Finding:
     limit_s = case.policy.evidence.max_age_s
     if not case.votes or not case.since:
-        return "no frame", f"a frame of the last {limit_s:g} s", False
+        return "nobody recognised", f"a frame of the last {limit_s:g} s", False
     # The newest frame of all and the newest that counts: neither may be old.
     age_s = max(case.inputs.now_s - frame.captured_s for frame in (case.votes[-1], case.since[-1]))
     return f"{age_s:.2f} s old", f"at most {limit_s:g} s old", 0.0 <= age_s <= limit_s
@@ -240,18 +249,15 @@ def _one_track(case: Case) -> Finding:
 
 def _one_subject(case: Case) -> Finding:
     others = sum(frame.subject not in (None, case.subject) for frame in case.window)
-    return (
-        f"{others} frames name another",
-        "no frame names another",
-        (case.subject is not None and others == 0),
-    )
+    got = "nobody recognised" if case.subject is None else f"{others} frames name another"
+    return got, "one subject, and no frame names another", case.subject is not None and others == 0
 
 
 def _rival(case: Case) -> Finding:
     wanted, margin = "nobody else nearly as alike", case.policy.evidence.min_margin
     facts = case.inputs.model
     if facts is None or not case.votes:
-        return "nobody", wanted, False
+        return "nobody recognised", wanted, False
     for frame in case.votes:
         score, rival = frame.score, frame.rival
         if score is None or (rival is not None and not math.isfinite(rival)):

@@ -15,6 +15,8 @@ class AccessEventKind(str, Enum):
     STARTED = "started"
     OPENED = "opened"
     """A lease was given."""
+    NOT_OPENED = "not-opened"
+    """The lease before it opened nothing: the lock refused it, or it came too late."""
     DENIED = "denied"
     """Somebody whom the door knows was refused; no failure is counted."""
     FAILED = "failed"
@@ -25,6 +27,8 @@ class AccessEventKind(str, Enum):
     FACE_ON = "face-on"
     FACTOR = "factor"
     """A second factor was right."""
+    FACTORS = "factors"
+    """The second factors of the door's people were changed."""
     DURESS = "duress"
     """A duress PIN was typed: silent alarm. Show nothing of it at the door."""
     PASSBACK = "passback"
@@ -39,6 +43,10 @@ class AccessEventKind(str, Enum):
     RECOVERED = "recovered"
     RECOVERY = "recovery"
     """The log was cut back to its last whole record after a power cut."""
+    UNPROVEN = "unproven"
+    """At the start the newest records or the anchor were gone: the power, or somebody."""
+    DROPPED = "dropped"
+    """So many records were lost while the disk was full; in the log only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +75,6 @@ _ALARMS = frozenset(
         AccessEventKind.FACE_OFF,
         AccessEventKind.FAULT,
         AccessEventKind.PASSBACK,
+        AccessEventKind.UNPROVEN,
     }
 )

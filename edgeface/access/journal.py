@@ -31,6 +31,8 @@ class Journal:
         self._memory = memory
         self._on_event = on_event
         self._events: deque[AccessEvent] = deque(maxlen=_MAX_EVENTS)
+        self._kept: deque[tuple[str, Detail]] = deque(maxlen=_MAX_EVENTS)
+        self._doubt = ""
         self.fault = ""
 
     def tell(
@@ -39,21 +41,20 @@ class Journal:
         subject: str | None = None,
         *,
         detail: Detail | None = None,
+        hidden: Detail | None = None,
         state: DoorState | None = None,
     ) -> None:
         """Tell that something happened, and take the new ``state`` that came of it.
 
         The event is told even where the disk fails, unless it is one that holds only when it is
-        written; the state holds in memory at once.
+        written; the state holds in memory at once. ``hidden`` is for the log alone.
 
         Raises:
             AccessStateError: The state cannot be written.
             AuditError: The log cannot be written.
         """
         given = detail or {}
-        record: Detail = dict(given)
-        if subject is not None:
-            record["subject"] = self._memory.keys.pseudonym(subject)
+        record = self._record(subject, {**given, **(hidden or {})})
         event = AccessEvent(kind, self._memory.clocks.monotonic(), subject, given)
         if kind not in _TOLD_AFTERWARDS:
             self._emit(event)
@@ -66,6 +67,37 @@ class Journal:
             self._memory.remember(state, (kind.value, record))
         if kind in _TOLD_AFTERWARDS:
             self._emit(event)
+
+    def tell_at_once(
+        self, kind: AccessEventKind, subject: str | None = None, *, detail: Detail | None = None
+    ) -> None:
+        """Tell that something happened, whatever the disk does; writes nothing, never raises."""
+        self._emit(AccessEvent(kind, self._memory.clocks.monotonic(), subject, detail or {}))
+
+    def write_later(self, kind: AccessEventKind, subject: str | None = None) -> None:
+        """Keep a record until :meth:`write_kept`: nobody may see by the time that it is made."""
+        self._kept.append((kind.value, self._record(subject, {})))
+
+    def write_kept(self) -> None:
+        """Bring the records to the disk that were kept.
+
+        Raises:
+            AccessStateError: The state cannot be written.
+            AuditError: The log cannot be written.
+        """
+        while self._kept:
+            self._memory.note(*self._kept.popleft())
+
+    def tell_doubt(self, doubt: str) -> None:
+        """Tell that the time of day came into doubt, or out of it; once.
+
+        Raises:
+            AccessStateError: The state cannot be written.
+            AuditError: The log cannot be written.
+        """
+        if doubt != self._doubt:
+            self._doubt = doubt
+            self.tell(AccessEventKind.CLOCK, detail={"doubt": doubt})
 
     def note_fault(self, cause: Exception) -> None:
         """Take that something broke; told once, until :meth:`recovered`."""
@@ -91,6 +123,10 @@ class Journal:
         taken = tuple(self._events)
         self._events.clear()
         return taken
+
+    def _record(self, subject: str | None, detail: Detail) -> Detail:
+        named = {} if subject is None else {"subject": self._memory.keys.pseudonym(subject)}
+        return {**detail, **named}
 
     def _emit(self, event: AccessEvent) -> None:
         self._events.append(event)

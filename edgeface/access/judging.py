@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-from edgeface._pad_words import PadOutcome
 from edgeface.access.conditions import Case
 from edgeface.access.decide import AccessDecision
 from edgeface.access.policy import AccessPolicy
@@ -30,7 +29,6 @@ class Verdict(Enum):
     """Nothing yet, or nobody asked."""
     NOT_RECOGNISED = "not recognised"
     """A full window that names nobody, or not one person."""
-    ATTACK = "attack"
     REFUSED = "refused"
     """Recognised, and not allowed: no failure."""
 
@@ -42,7 +40,8 @@ def judge(
 
     Only somebody who asked is judged: who pressed the button or, where there is none, who has
     stood there; then at most once in ``intent_s``, counted from ``judged_s``. A face that could
-    not be compared, being too dark, too small or turned away, is no attempt.
+    not be compared, being too dark, too small or turned away, is no attempt. Attacks are counted
+    when they are seen, whoever asked, and not here.
     """
     unmet = {condition.what for condition in decision.unmet}
     rule = policy.factors
@@ -52,12 +51,10 @@ def judge(
     if decision.is_open or not asked or unmet & _NOT_NOW:
         return Verdict.PENDING
     case = Case.of(policy, AccessState(), inputs)
-    if "presentation attack" in unmet and _is_attack(case):
-        return Verdict.ATTACK
     if unmet & {"recent", "continuous", "unused"} or not _is_full(case):
         return Verdict.PENDING
     if unmet & {"frames", "one subject"}:
-        return Verdict.ATTACK if _is_attack(case) else Verdict.NOT_RECOGNISED
+        return Verdict.NOT_RECOGNISED
     # Without a permit there is no schedule and no factor to speak of.
     waits_only_for_factor = unmet - _REFUSALS - {"second factor"}
     return Verdict.REFUSED if unmet & _REFUSALS and not waits_only_for_factor else Verdict.PENDING
@@ -72,16 +69,6 @@ def named_subject(policy: AccessPolicy, inputs: AccessInputs) -> str | None:
     age_s = inputs.now_s - case.votes[-1].captured_s
     known = 0.0 <= age_s <= rule.max_window_s and 2 * len(case.votes) > len(case.window)
     return case.subject if known and len(case.votes) >= rule.frames else None
-
-
-def _is_attack(case: Case) -> bool:
-    oldest_s = case.inputs.now_s - case.policy.evidence.max_window_s
-    return any(
-        frame.pad is not None
-        and frame.pad.outcome is PadOutcome.ATTACK
-        and frame.captured_s >= oldest_s
-        for frame in case.inputs.frames
-    )
 
 
 def _is_full(case: Case) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeface.backends.sealed_file import open_plain
 from edgeface.errors import AccessStateError, GalleryKeyError
 from edgeface.gallery.keys import GalleryKeys, KeyOptions, Slot, new_gallery_slot, unlock
 from edgeface.gallery.sealing import KEY_BYTES, keyed_hash
@@ -119,14 +119,13 @@ class AccessKeys:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(path, flags), "rb") as file:
+        with open_plain(path) as file:
             facts = os.fstat(file.fileno())
             content = file.read(_MAX_BYTES)
     except OSError as exc:
         raise AccessStateError(f"the keys {path} cannot be read: {exc.strerror}") from exc
-    if not stat.S_ISREG(facts.st_mode) or (os.name == "posix" and facts.st_mode & 0o077):
+    if os.name == "posix" and facts.st_mode & 0o077:
         raise AccessStateError(f"{path} must be a plain file with mode 0600")
     try:
         data = json.loads(content)

@@ -13,12 +13,11 @@ import json
 import math
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgeface.access.clock import boot_id
+from edgeface.access.clock import boot_id, uptime_s
 from edgeface.errors import InvalidInputError, LeaseError
 from edgeface.gallery.sealing import keyed_hash
 
@@ -45,9 +44,9 @@ _FIELDS = {
 class Lease:
     """The right to open ``door`` once.
 
-    ``issued_s`` is on the monotonic clock of the machine and run that ``boot`` names, ``life_s``
-    at most :data:`MAX_LEASE_S`. ``token`` is the lease as text, to be sent to the lock; whoever
-    has it can open the door with it once, so keep it out of logs.
+    ``issued_s`` is when was decided, on :func:`~edgeface.access.uptime_s` of the machine and run
+    that ``boot`` names, ``life_s`` at most :data:`MAX_LEASE_S`. ``token`` is the lease as text, to
+    be sent to the lock; whoever has it can open the door with it once, so keep it out of logs.
     """
 
     door: str
@@ -98,7 +97,7 @@ class LeaseVerifier:
         door: The door of this lock.
         key: The 32-byte key of the door's leases: ``AccessKeys.lease``.
         demonstration: Whether leases of a demonstration open it; never for a real lock.
-        clock: A monotonic clock, in seconds.
+        clock: A monotonic clock, in seconds, that goes on while the machine sleeps.
         boot: Names the machine and run that ``clock`` belongs to.
 
     Usable from several threads. Nonces are kept in memory only: a verifier that starts again
@@ -111,7 +110,7 @@ class LeaseVerifier:
         key: bytes,
         *,
         demonstration: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = uptime_s,
         boot: str | None = None,
     ) -> None:
         self.door = door

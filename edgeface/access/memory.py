@@ -1,79 +1,38 @@
 """What a door remembers and logs, on the disk together: the state and the audit log.
 
-The two hold each other: the state knows how long the log was, each record which change of the
-state it belongs to. A third note, the anchor, lies in another folder. Whoever puts an older copy
-of one of them back is noticed; whoever puts all three back is not, unless heads of the log are
-kept on another machine.
+The two hold each other: the state knows how long the log is with every record that was to be
+written when it was, each record which change of the state it belongs to. A third note, the anchor,
+lies in another folder. Whoever puts an older copy of one of them back is refused. Where the anchor
+is gone, or the records of the last write are, the door starts and says so: a power cut leaves the
+same. Whoever puts all three back is not noticed, unless heads of the log are kept elsewhere.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from edgeface.access.anchor import Anchor
 from edgeface.access.audit import AuditLog
 from edgeface.access.audit_check import AuditHead, last_record, verify_audit
 from edgeface.access.clock import DoorClocks
+from edgeface.access.folder import FolderLock, require_private
 from edgeface.access.keys import AccessKeys
 from edgeface.access.lockout import Lockout
 from edgeface.access.state_file import DoorState, StateFile
 from edgeface.errors import AccessStateError
-from edgeface.gallery.keys import KeyOptions
-from edgeface.gallery.sealing import keyed_hash
 
-__all__ = ["AUDIT_FILE", "DoorMemory", "FolderLock"]
+__all__ = ["AUDIT_FILE", "DoorMemory", "require_together"]
 
 AUDIT_FILE = "audit.log"
 # Records that wait for room on the disk; the oldest are kept, they say how it began.
 _MAX_PENDING = 256
 
 Detail = Mapping[str, "str | int | float | bool"]
-
-
-class FolderLock:
-    """Keeps other processes out of the folder of a door; the system frees it with the process."""
-
-    def __init__(self, folder: Path) -> None:
-        """Take the lock.
-
-        Raises:
-            AccessStateError: Another process has it, or the folder cannot be used.
-        """
-        self._file = -1
-        try:
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            self._file = os.open(folder / "lock", flags, 0o600)
-            _lock(self._file)
-        except OSError as exc:
-            self.release()
-            raise AccessStateError(
-                f"the door's folder {folder} is in use by another process, or cannot be written "
-                f"({exc.strerror}); one door has one controller"
-            ) from exc
-
-    def release(self) -> None:
-        """Give the lock back; may be called twice."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
-def _lock(file: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class DoorMemory:
@@ -87,8 +46,12 @@ class DoorMemory:
         *,
         create: bool = False,
         anchor_folder: Path | None = None,
+        keeps_anchor: bool = True,
     ) -> None:
         """Open what is in ``folder``; with ``create`` a folder without any is a new door.
+
+        What is missing is in ``unproven`` and, as a record, in the log. Without ``keeps_anchor``
+        the anchor is read alone: that it is gone is for the next controller to tell.
 
         Raises:
             AccessStateError: The state is missing, changed or older, the folder is open to others
@@ -99,10 +62,12 @@ class DoorMemory:
         require_private(folder)
         self._lock = FolderLock(folder)
         self._pending: deque[tuple[str, Detail]] = deque()
+        self._dropped = 0
         self._is_saved = True
+        self.is_new = False
+        self.unproven: dict[str, str | int | float | bool] = {}
         self._file = StateFile(folder, keys)
-        anchors = anchor_folder or KeyOptions().anchor_folder()
-        self._anchor = _Anchor(anchors / f"{keys.door_id}.access-head", keys)
+        self._anchor, self._keeps_anchor = Anchor(anchor_folder, keys), keeps_anchor
         try:
             self._open(folder / AUDIT_FILE, create=create)
         except BaseException:
@@ -110,41 +75,45 @@ class DoorMemory:
             raise
 
     def _open(self, log_path: Path, *, create: bool) -> None:
-        is_new = create and not self._file.exists() and not os.path.lexists(log_path)
-        if is_new:
+        self.is_new = create and not self._file.exists() and not os.path.lexists(log_path)
+        if self.is_new:
             self._log = AuditLog.open(log_path, self.keys, create=True)
-            self.state = self._file.write(DoorState(lockout=Lockout(boot=self.clocks.boot)))
+            self._anchor.write(self._log.head)
+            state = DoorState(lockout=Lockout(boot=self.clocks.boot))
+            self.state = self._file.write(replace(state, has_anchor=self._anchor.is_kept))
             return
         self.state = self._file.read(boot=self.clocks.boot, now_s=self.clocks.monotonic())
         newest = self._anchor.read()
         verify_audit(log_path, self.keys, newest_known=newest).require_good()
         self._log = AuditLog.open(log_path, self.keys)
         try:
-            self._check_together(log_path)
+            require_together(self.state, self._log.head.count, last_record(log_path))
             self._file.remove_leftovers()
-            if self._log.recovered:
-                self.remember(self.state, ("recovery", {"bytes": self._log.recovered}))
+            self._note_unproven()
         except BaseException:
             self._log.close()
             raise
 
-    def _check_together(self, log_path: Path) -> None:
-        seen = int(last_record(log_path).get("x_state", 0))
-        if seen > self.state.counter:
-            raise AccessStateError(
-                f"the state of the door is an older copy: the log has seen change {seen}, the "
-                f"state is of change {self.state.counter}; put the newest one back"
-            )
-        if self.state.audit_count > self._log.head.count:
-            raise AccessStateError(
-                f"the audit log is an older copy: the state has seen {self.state.audit_count} "
-                f"records, the log has {self._log.head.count}; put the newest one back"
-            )
+    def _note_unproven(self) -> None:
+        """Note what a power cut may have taken, or somebody who put older files back."""
+        missing = self.state.audit_count - self._log.head.count
+        if missing > 0:
+            self.unproven["records"] = missing
+        if self._keeps_anchor and self.state.has_anchor and not self._anchor.is_kept:
+            self.unproven["anchor"] = "gone"
+        records: list[tuple[str, Detail]] = []
+        if self._log.recovered:
+            records.append(("recovery", {"bytes": self._log.recovered}))
+        if self.unproven:
+            records.append(("unproven", dict(self.unproven)))
+        if records:
+            # Together: what is written next hides that something is missing.
+            self.remember(self.state, *records)
 
     @property
     def is_saved(self) -> bool:
         """Whether everything that is known is on the disk."""
-        return self._is_saved and not self._pending
+        return self._is_saved and not self._pending and not self._dropped
 
     @property
     def head(self) -> AuditHead:
@@ -154,7 +123,7 @@ class DoorMemory:
     @property
     def problem(self) -> str:
         """What keeps the door closed until it is put right or opened anew; empty if nothing."""
-        broken = self._file.broken or self._log.broken
+        broken = self._file.broken or self._log.broken or self._lock_problem()
         if broken:
             return f"state and log are not written any more: {broken}"
         return "" if self.is_saved else "what happened is not on the disk"
@@ -203,6 +172,12 @@ class DoorMemory:
     def _queue(self, kind: str, detail: Detail) -> None:
         if len(self._pending) < _MAX_PENDING:
             self._pending.append((kind, dict(detail)))
+        else:
+            self._dropped += 1
+
+    def _lock_problem(self) -> str:
+        # Another controller may have the door by now: two would write over each other.
+        return "" if self._lock.is_held else "the door's file lock was removed or replaced"
 
     def save(self) -> None:
         """Bring to the disk what is not there yet.
@@ -211,21 +186,35 @@ class DoorMemory:
             AccessStateError: The state cannot be written.
             AuditError: The log cannot be written.
         """
-        if not self._is_saved:
-            known = replace(self.state, audit_count=self._log.head.count)
+        waiting = len(self._pending) + (self._dropped > 0)
+        if waiting or not self._is_saved:
+            if problem := self._lock_problem():
+                raise AccessStateError(f"the state of the door is not written any more: {problem}")
+            # The state counts the records before they are written: none of them can be cut off
+            # later without its noticing.
+            count = self._log.head.count + waiting
+            known = replace(self.state, audit_count=count, audit_pending=waiting)
+            if self._keeps_anchor:
+                known = replace(known, has_anchor=self._anchor.is_kept)
             self.state = self._file.write(known)
             self._is_saved = True
         while self._pending:
-            kind, detail = self._pending[0]
-            self._log.append(
-                kind,
-                boot=self.clocks.boot,
-                mono_s=self.clocks.monotonic(),
-                wall=self.clocks.wall().isoformat(timespec="seconds"),
-                detail={**detail, "state": self.state.counter},
-            )
+            self._append(*self._pending[0])
             self._pending.popleft()
-        self._anchor.write(self._log.head)
+        if self._dropped:
+            self._append("dropped", {"records": self._dropped})
+            self._dropped = 0
+        if self._keeps_anchor:
+            self._anchor.write(self._log.head)
+
+    def _append(self, kind: str, detail: Detail) -> None:
+        self._log.append(
+            kind,
+            boot=self.clocks.boot,
+            mono_s=self.clocks.monotonic(),
+            wall=self.clocks.wall().isoformat(timespec="seconds"),
+            detail={**detail, "state": self.state.counter},
+        )
 
     def close(self) -> None:
         """Free the files; may be called twice."""
@@ -244,46 +233,23 @@ class DoorMemory:
         self.close()
 
 
-class _Anchor:
-    """The newest head of the log, in another folder. One that bears no seal counts as none."""
+def require_together(state: DoorState, count: int, last: Mapping[str, object]) -> None:
+    """Return if a state and a log of ``count`` records belong together; ``last`` is the newest.
 
-    def __init__(self, path: Path, keys: AccessKeys) -> None:
-        self._path = path
-        self._key = keys.audit_head
-
-    def read(self) -> AuditHead | None:
-        with suppress(OSError, ValueError, AccessStateError):
-            text, _, mac = self._path.read_text(encoding="ascii").strip().rpartition(" ")
-            if mac == self._mac(text):
-                return AuditHead.parse(text)
-        return None
-
-    def write(self, head: AuditHead) -> None:
-        """Keep ``head``; not synced, since an anchor that a power cut takes only says less."""
-        with suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".anchor-", dir=self._path.parent)
-            try:
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    file.write(f"{head} {self._mac(str(head))}\n")
-                Path(name).replace(self._path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-
-    def _mac(self, text: str) -> str:
-        return keyed_hash(self._key, "anchor", text).hex()
-
-
-def require_private(folder: Path) -> None:
-    """Return if ``folder`` is one that only this user can use.
+    A log may lack the records of the last write of the state, or a part of them: the power may
+    have gone between the two.
 
     Raises:
-        AccessStateError: It is missing, is no folder, or is open to others.
+        AccessStateError: One of them is an older copy.
     """
-    if not folder.is_dir():
-        raise AccessStateError(f"there is no folder {folder} for the door's state")
-    if os.name == "posix" and folder.stat().st_mode & 0o077:
+    seen = last.get("x_state", 0)
+    if not isinstance(seen, int) or seen > state.counter:
         raise AccessStateError(
-            f"the door's folder {folder} is open to others; run: chmod 700 {folder}"
+            f"the state of the door is an older copy: the log has seen change {seen}, the state "
+            f"is of change {state.counter}; put the newest one back"
+        )
+    if state.audit_count - state.audit_pending > count:
+        raise AccessStateError(
+            f"the audit log is an older copy: the state has seen {state.audit_count} records, the "
+            f"log has {count}; put the newest one back"
         )

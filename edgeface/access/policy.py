@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -26,7 +27,10 @@ __all__ = [
 ALWAYS = "always"
 """Name of the schedule that every policy has."""
 
+_MODEL_ID = re.compile("[0-9a-f]{64}")
 _MAX_LEASE_S = 5.0
+# Hangul fillers and the blank of Braille: printable for Unicode, and nothing is seen.
+_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,8 @@ class LockoutRule:
     further failure up to ``max_wait_s``; after ``face_off_after`` the face opens nothing until
     somebody gives a second factor. NIST SP 800-63B-4 allows 5 (10 with PAD) before waits of 30 s
     and 50 (100) before the end; 20 is the stricter figure of docs/access.md. ``attack_wait_s`` is
-    the wait after a single presentation attack: 10 s.
+    the wait after a single presentation attack: 10 s. Looser figures than these defaults need
+    ``AccessPolicy.risk_accepted_by``. Wrong codes are counted for each person by the same figures.
     """
 
     free_failures: int = 5
@@ -148,12 +153,14 @@ class AccessPolicy:
 
     ``permits`` name who may pass; a subject without one never does. ``schedules`` are in
     ``time_zone``, an IANA name. ``require_pad`` demands presentation attack detection. Without it,
-    or without a second factor, ``risk_accepted_by`` must say who answers for that.
+    without a second factor or a button, or with looser figures for failed attempts,
+    ``risk_accepted_by`` must say who answers for that.
 
     ``max_fpir`` is the highest false positive identification rate of an operating point that is
     accepted: 1e-4, one stranger in ten thousand. ``model_id`` and ``camera``, the name of a
-    source, allow no other; empty ones allow any. ``trusted_network`` allows a camera that is
-    reached over a network, whose pictures anybody on it may replace. ``anti_passback``: a subject
+    source, allow no other; empty ones allow any. ``trusted_network`` allows a source that is not a
+    webcam or CSI camera of this machine: a stream, whose pictures anybody on its network may
+    replace, or a GStreamer pipeline, which may read anything. ``anti_passback``: a subject
     who came in and did not leave is refused ("hard"), reported ("soft"), or neither ("off").
     ``lease_s`` is how long a lease holds, at most 5 s; 2 s, a lock answers in less.
 
@@ -189,6 +196,11 @@ class AccessPolicy:
         _one_of("anti_passback", self.anti_passback, ("off", "soft", "hard"))
         _within("lease_s", self.lease_s, 0.2, _MAX_LEASE_S)
         _within("max_fpir", self.max_fpir, 1e-9, 1e-3)
+        if self.model_id and not _MODEL_ID.fullmatch(self.model_id):
+            raise AccessPolicyError(
+                "model_id must be the 64 hexadecimal digits that `edgeface doctor --bundle` shows, "
+                f"or be left out, got {self.model_id[:80]!r}: no door with it would ever open"
+            )
         self._check_risk()
         schedules = {entry.name: entry for entry in (Schedule.always(), *self.schedules)}
         if len(schedules) <= len(self.schedules):
@@ -234,14 +246,23 @@ class AccessPolicy:
                 ("without a second factor", self.factors.second_factor == "none"),
                 ("without presentation attack detection", not self.require_pad),
                 ("without a press of a button", not self.factors.intent),
+                ("after more than 5 failures in a row", self.lockout.free_failures > 5),
+                ("by face after more than 20 failures", self.lockout.face_off_after > 20),
+                ("within 10 s of an attack", self.lockout.attack_wait_s < 10.0),
             )
             if is_lacking
         ]
-        if lacking and not self.risk_accepted_by.strip():
+        if lacking and not _is_name(self.risk_accepted_by):
             raise AccessPolicyError(
                 f"the door would open {' and '.join(lacking)}; write who answers for that as "
                 'risk_accepted_by = "NAME", or leave the defaults'
             )
+
+
+def _is_name(text: str) -> bool:
+    """Return whether ``text`` shows anything: some letters and signs of Unicode are blank."""
+    shown = [c for c in text if c.isalnum() and c not in _BLANK_LETTERS]
+    return text.isprintable() and bool(shown)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from edgeface.access.guarded_file import read_guarded
 from edgeface.access.policy import AccessPolicy, EvidenceRule, FactorRule, LockoutRule, Permit
 from edgeface.access.schedule import Schedule
 from edgeface.errors import AccessPolicyError, InvalidInputError, MissingDependencyError
@@ -19,7 +20,6 @@ from edgeface.errors import AccessPolicyError, InvalidInputError, MissingDepende
 __all__ = ["SCHEMA", "parse_policy", "read_policy"]
 
 SCHEMA = 1
-_MAX_FILE_BYTES = 1 << 20
 _TABLES = {"evidence": EvidenceRule, "factors": FactorRule, "lockout": LockoutRule}
 _LISTS = {"permits": Permit, "schedules": Schedule}
 
@@ -28,17 +28,12 @@ def read_policy(path: str | os.PathLike[str]) -> AccessPolicy:
     """Return the policy written in the file at ``path``.
 
     Raises:
-        AccessPolicyError: The file cannot be read or holds no such policy.
+        AccessPolicyError: The file cannot be read, can be written by others, or holds no such
+            policy.
         MissingDependencyError: On Python 3.10 the package tomli is not installed.
     """
     file = Path(path)
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_FILE_BYTES + 1)
-    except OSError as exc:
-        raise AccessPolicyError(f"the policy {file} cannot be read: {exc.strerror}") from exc
-    if len(content) > _MAX_FILE_BYTES:
-        raise AccessPolicyError(f"the policy {file} is larger than {_MAX_FILE_BYTES} bytes")
+    content = read_guarded(file, "policy")
     try:
         return parse_policy(content.decode("utf-8"))
     except UnicodeDecodeError as exc:
@@ -113,7 +108,10 @@ def _typed(value: Any, hint: Any, name: str, where: str) -> Any:
         raise AccessPolicyError(f"{name} of {where} must be a list of texts, got {value!r:.80}")
     # type(), not isinstance(): True is an int, and no number was meant.
     if hint is float and type(value) in (int, float):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as exc:
+            raise AccessPolicyError(f"{name} of {where} is too large a number") from exc
     if isinstance(hint, types.UnionType) or type(value) is not hint:
         wanted = getattr(hint, "__name__", str(hint))
         raise AccessPolicyError(f"{name} of {where} must be {wanted}, got {value!r:.80}")

@@ -14,7 +14,7 @@ __all__ = ["DAYS", "Schedule"]
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
-_DAY_S = 24 * 60
+_DAY_MINUTES = 24 * 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,11 @@ class Schedule:
         if wrong or not self.days:
             raise AccessPolicyError(
                 f"the days of a schedule are {', '.join(DAYS)}, got {', '.join(self.days) or '-'}"
+            )
+        if minutes(self.start) == _DAY_MINUTES:
+            raise AccessPolicyError(
+                f"the schedule {self.name!r} starts at 24:00, which no day has; write 00:00 and "
+                "the next day"
             )
         if minutes(self.start) == minutes(self.end):
             raise AccessPolicyError(
@@ -102,7 +107,7 @@ def minutes(text: str) -> int:
         AccessPolicyError: It is no time of day.
     """
     if text == "24:00":
-        return _DAY_S
+        return _DAY_MINUTES
     found = _TIME.fullmatch(text)
     if found is None:
         raise AccessPolicyError(f"a time of day is HH:MM, got {text[:20]!r}")

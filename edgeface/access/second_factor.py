@@ -12,7 +12,6 @@ import hmac
 import itertools
 import json
 import math
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeface.access.audit import sync_folder
+from edgeface.access.folder import FolderLock
 from edgeface.access.keys import AccessKeys
 from edgeface.access.values import FactorKind, WallTime
 from edgeface.backends.sealed_file import Refusal, read_sealed, write_sealed
@@ -95,8 +95,9 @@ class _Factors:
 class FactorStore:
     """The second factors of a door's subjects, in the file ``factors.sealed`` of its folder.
 
-    Needs the extra ``access``. Not for use from several threads, nor while another process
-    changes it.
+    Needs the extra ``access``. Not for use from several threads; several processes may change the
+    file, one after the other. To change it so that the door's log knows, see
+    :func:`~edgeface.access.edit_factors`.
     """
 
     def __init__(self, folder: Path, keys: AccessKeys, *, cost: ScryptCost | None = None) -> None:
@@ -107,9 +108,33 @@ class FactorStore:
         """
         self.path = folder / "factors.sealed"
         self._keys = keys
-        self._cost = cost or ScryptCost()
-        self.version, self._factors = self._read()
+        self._seen = self._facts()
+        self.version, self._factors, stored = self._read()
+        self._cost = stored or cost or ScryptCost()
         self._nobody = self._stretched(secrets.token_hex(8))
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the file is another one than was read or written last; a look at its facts."""
+        return self._facts() != self._seen
+
+    def reload(self) -> None:
+        """Read the file anew: another process may have changed it.
+
+        Raises:
+            AccessStateError: It was changed by hand, is of another door, or is older than it was.
+        """
+        # Before it is read: what is written meanwhile counts as a change.
+        facts = self._facts()
+        version, factors, cost = self._read()
+        if version < self.version:
+            raise AccessStateError(
+                "the second factors of the door are an older copy; put the newest file back"
+            )
+        self._seen, self.version, self._factors = facts, version, factors
+        if cost is not None and cost != self._cost:
+            self._cost = cost
+            self._nobody = self._stretched(secrets.token_hex(8))
 
     def subjects(self) -> tuple[str, ...]:
         """Return who has a second factor, sorted."""
@@ -196,12 +221,23 @@ class FactorStore:
         return hmac.compare_digest(self._cost.stretch(typed[:_MAX_CODE], pin.salt), pin.hash)
 
     def _change(self, name: str, change: Callable[[_Factors], _Factors | None]) -> None:
-        new = dict(self._factors)
-        made = change(new.pop(name, _Factors()))
-        if made is not None:
-            new[name] = made
-        self._write(self.version + 1, new)
-        self._factors, self.version = new, self.version + 1
+        # Two who change it at once must not lose what one of them wrote.
+        with FolderLock(self.path.parent, "factors.lock"):
+            self.reload()
+            new = dict(self._factors)
+            made = change(new.pop(name, _Factors()))
+            if made is not None:
+                new[name] = made
+            self._write(self.version + 1, new)
+            self._factors, self.version = new, self.version + 1
+            self._seen = self._facts()
+
+    def _facts(self) -> tuple[int, ...]:
+        try:
+            facts = self.path.lstat()
+        except OSError:
+            return ()
+        return (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
     def _write(self, version: int, factors: dict[str, _Factors]) -> None:
         content = {
@@ -217,17 +253,16 @@ class FactorStore:
         except OSError as exc:
             raise AccessStateError(f"{self.path} cannot be written: {exc.strerror}") from exc
 
-    def _read(self) -> tuple[int, dict[str, _Factors]]:
-        if not os.path.lexists(self.path):
-            return 0, {}
+    def _read(self) -> tuple[int, dict[str, _Factors], ScryptCost | None]:
+        if not self._facts():
+            return 0, {}, None
         sealed = read_sealed(self.path, self._keys.state)
         if isinstance(sealed, Refusal):
             raise AccessStateError(f"the second factors {self.path} are not believed: {sealed}")
         place = ("access factors", self._keys.door_id)
         content = json.loads(unseal(self._keys.factors, sealed.payload, *place))
-        self._cost = ScryptCost(*content["cost"])
         subjects = {name: _of_dict(entry) for name, entry in content["subjects"].items()}
-        return int(content["version"]), subjects
+        return int(content["version"]), subjects, ScryptCost(*content["cost"])
 
 
 def _to_dict(factors: _Factors) -> dict[str, Any]:

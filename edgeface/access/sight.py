@@ -56,10 +56,14 @@ class Sight:
         """Take a frame; return whether a track turned out to be an attack just now.
 
         Raises:
-            InvalidInputError: The clock gives no time.
+            InvalidInputError: The clock gives no time, or ``camera`` is no health of one.
         """
         if not math.isfinite(now_s):
             raise InvalidInputError("the clock gives no time")
+        given: object = camera
+        if not isinstance(given, CameraHealth | None):
+            kind = type(given).__name__
+            raise InvalidInputError(f"wanted the health of a camera or None, got {kind}")
         self.camera = camera
         # What was seen by a camera that was unusable since proves nothing.
         if camera is not None and not camera.is_usable:
@@ -73,16 +77,18 @@ class Sight:
         self._keep(seen, now_s)
         return self._bar_attacks(observations, now_s)
 
-    def use_up(self) -> None:
-        """Let no frame seen so far count for another decision."""
+    def use_up(self, now_s: float) -> None:
+        """Let no frame seen so far count for another decision; ``now_s`` may be no number."""
         if self._frames:
-            self.consumed_s = max(self.consumed_s, self._frames[-1].captured_s)
+            # A frame that claims to be of tomorrow must not keep out those of today.
+            newest_s = self._frames[-1].captured_s
+            self.consumed_s = max(self.consumed_s, newest_s if newest_s <= now_s else now_s)
         self._frames.clear()
 
-    def forget(self) -> None:
-        """Forget what was seen and how the camera is: something went wrong."""
-        self.use_up()
-        self.camera = None
+    def begin_at(self, now_s: float) -> None:
+        """Let no frame count that was taken up to now, seen so far or not."""
+        self._frames.clear()
+        self.consumed_s = max(self.consumed_s, now_s)
 
     def _keep(self, seen: FrameEvidence, now_s: float) -> None:
         if self._frames and seen.captured_s < self._frames[-1].captured_s:
@@ -93,6 +99,9 @@ class Sight:
             self._frames.popleft()
 
     def _bar_attacks(self, observations: Sequence[Observation], now_s: float) -> bool:
+        gone = [number for number, at_s in self._barred.items() if now_s - at_s > _BARRED_S]
+        for gone_number in gone:
+            del self._barred[gone_number]
         is_new = False
         for face in observations:
             number = face.track_id
@@ -102,7 +111,4 @@ class Sight:
             is_new = is_new or (is_attack and number not in self._barred)
             if is_attack or number in self._barred:
                 self._barred[number] = now_s
-        gone = [number for number, at_s in self._barred.items() if now_s - at_s > _BARRED_S]
-        for number in gone:
-            del self._barred[number]
         return is_new

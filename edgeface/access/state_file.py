@@ -26,10 +26,12 @@ _FORMAT = "edgeface access state 1"
 class DoorState:
     """What is remembered. Subjects are pseudonyms.
 
-    ``counter`` counts the changes, ``audit_count`` is how long the audit log was at the last one:
-    the two files hold each other to it. ``inside`` came in and did not leave. ``used_codes`` are
-    the newest steps of one-time passwords that were used. ``noted`` is the last time of day that
-    was believed.
+    ``counter`` counts the changes. ``audit_count`` is how long the audit log is with the
+    ``audit_pending`` records that belong to the last one: the two files hold each other to it.
+    ``has_anchor`` says that the log has an anchor elsewhere. ``inside`` came in and did not leave.
+    ``used_codes`` are the newest steps of one-time passwords that were used, ``wrong_codes`` what
+    wrong codes in a row led to, by person. ``noted`` is the last time of day that was believed,
+    ``ceiling`` the last that will be.
     """
 
     lockout: Lockout
@@ -39,6 +41,10 @@ class DoorState:
     used_codes: dict[str, int] = field(default_factory=dict)
     noted: datetime | None = None
     factors_version: int = 0
+    audit_pending: int = 0
+    has_anchor: bool = False
+    wrong_codes: dict[str, Lockout] = field(default_factory=dict)
+    ceiling: datetime | None = None
 
 
 class StateFile:
@@ -92,6 +98,10 @@ class StateFile:
             "used_codes": counted.used_codes,
             "factors_version": counted.factors_version,
             "noted": counted.noted.isoformat() if counted.noted is not None else None,
+            "ceiling": counted.ceiling.isoformat() if counted.ceiling is not None else None,
+            "audit_pending": counted.audit_pending,
+            "has_anchor": counted.has_anchor,
+            "wrong_codes": {name: one.to_dict() for name, one in counted.wrong_codes.items()},
         }
         payload = json.dumps(content, sort_keys=True, allow_nan=False).encode()
         if self.broken:
@@ -115,17 +125,29 @@ class StateFile:
 
 
 def _read(stored: dict[str, Any], *, boot: str, now_s: float) -> DoorState:
-    noted = stored["noted"]
+    # The keys of later releases have the values that a door without them had.
+    wrong_codes = stored.get("wrong_codes", {})
     state = DoorState(
         lockout=Lockout.from_dict(stored["lockout"], boot=boot, now_s=now_s),
         counter=stored["counter"],
         audit_count=stored["audit_count"],
         inside=frozenset(map(str, stored["inside"])),
         used_codes={str(name): int(step) for name, step in stored["used_codes"].items()},
-        noted=None if noted is None else datetime.fromisoformat(noted),
+        noted=_moment(stored["noted"]),
         factors_version=stored["factors_version"],
+        audit_pending=stored.get("audit_pending", 0),
+        has_anchor=stored.get("has_anchor", False) is True,
+        wrong_codes={
+            str(name): Lockout.from_dict(entry, boot=boot, now_s=now_s)
+            for name, entry in wrong_codes.items()
+        },
+        ceiling=_moment(stored.get("ceiling")),
     )
-    counts = (state.counter, state.audit_count, state.factors_version)
+    counts = (state.counter, state.audit_count, state.factors_version, state.audit_pending)
     if not all(type(count) is int and 0 <= count < math.inf for count in counts):
         raise ValueError("a count is no count")
     return state
+
+
+def _moment(stored: Any) -> datetime | None:
+    return None if stored is None else datetime.fromisoformat(stored)

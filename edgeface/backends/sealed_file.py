@@ -10,6 +10,7 @@ The HMAC covers everything after itself, and the magic.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import json
@@ -20,11 +21,19 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from edgeface.errors import BackendError
 
-__all__ = ["KEY_FILE", "Refusal", "Sealed", "read_sealed", "user_key", "write_sealed"]
+__all__ = [
+    "KEY_FILE",
+    "Refusal",
+    "Sealed",
+    "open_plain",
+    "read_sealed",
+    "user_key",
+    "write_sealed",
+]
 
 KEY_FILE = "key"
 _KEY_BYTES = 32
@@ -65,12 +74,11 @@ def user_key(folder: Path) -> bytes:
     path = folder / KEY_FILE
     if not path.exists() and not path.is_symlink():
         _draw_key(path)
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        handle = os.open(path, flags)
+        opened = open_plain(path)
     except OSError as exc:
         raise BackendError(f"the key file {path} cannot be read: {exc.strerror}") from exc
-    with os.fdopen(handle, "rb") as file:
+    with opened as file:
         facts = os.fstat(file.fileno())
         key = file.read(_KEY_BYTES + 1)
     problem = _key_problem(facts, key)
@@ -126,14 +134,32 @@ def write_sealed(path: Path, header: Mapping[str, Any], payload: bytes, key: byt
         raise
 
 
+def open_plain(path: Path) -> BinaryIO:
+    """Return the file at ``path``, open for reading; never waits, and follows no link.
+
+    A named pipe in the place of a file would hold up whoever opens it until somebody writes.
+
+    Raises:
+        OSError: It cannot be opened, is a link, or is not a plain file.
+    """
+    names = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+    flags = os.O_RDONLY
+    for name in names:
+        flags |= getattr(os, name, 0)
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return os.fdopen(handle, "rb")
+
+
 def read_sealed(path: Path, key: bytes) -> Sealed | Refusal:
     """Return the content of ``path``; nothing of it is interpreted before its HMAC fits."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(path, flags), "rb") as file:
+        with open_plain(path) as file:
             facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MAX_BYTES:
-                return Refusal("not a plain file of a sane size")
+            if facts.st_size > _MAX_BYTES:
+                return Refusal("not a file of a sane size")
             content = file.read(facts.st_size)
     except FileNotFoundError:
         return Refusal(Refusal.ABSENT)

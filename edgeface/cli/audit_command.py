@@ -37,19 +37,25 @@ def verify(
             "head, is noticed by it.",
         ),
     ] = None,
+    anchors: Annotated[
+        Path | None,
+        typer.Option("--anchors", help="Folder of the door's anchor. [default: this user's]"),
+    ] = None,
     passphrase_file: PassphraseFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether every record of FILE is there, unchanged and in its order.
 
+    Compares it with the door's state beside it and its anchor, too, and says where it could not.
     Prints the head of the log: keep it on another machine and give it as --head the next time.
     Exit code 1 and the first bad line when the log was changed, cut short or put back.
     """
-    from edgeface.access import AccessKeys, AuditHead, verify_audit
+    from edgeface.access import AccessKeys, AuditHead
+    from edgeface.access.door_check import check_door_log
 
     keys = AccessKeys.open(key or file.parent, gallery_keys(passphrase_file=passphrase_file))
     known = None if head is None else AuditHead.parse(head)
-    report = verify_audit(file, keys, newest_known=known)
+    report, notes = check_door_log(file, keys, newest_known=known, anchor_folder=anchors)
     end = AuditHead(report.count, report.last_mac)
     if as_json:
         print_json(
@@ -60,6 +66,7 @@ def verify(
                 "records": report.count,
                 "head": str(end),
                 "unfinished_bytes": report.torn_bytes,
+                "not_compared": list(notes),
             }
         )
     elif report.problem:
@@ -68,5 +75,7 @@ def verify(
     else:
         torn = f", and {report.torn_bytes} bytes of an unfinished one" if report.torn_bytes else ""
         print_line(f"{file}: {report.count} records, whole and in their order{torn}")
+        for note in notes:
+            print_line(f"note: {note}")
         print_line(f"head {end}")
     raise typer.Exit(1 if report.problem else 0)

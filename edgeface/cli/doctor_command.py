@@ -26,6 +26,9 @@ def doctor(
     gallery: Annotated[
         Path | None, typer.Option("--gallery", "-g", help="Gallery to open and check.")
     ] = None,
+    door: Annotated[
+        Path | None, typer.Option("--door", help="Folder of a door's state to check.")
+    ] = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -51,7 +54,7 @@ def doctor(
         examine,
     )
 
-    options = DoctorOptions(source=source, bundle=bundle, gallery=gallery)
+    options = DoctorOptions(source=source, bundle=bundle, gallery=gallery, door=door)
     findings = []
     for finding in examine(options):
         findings.append(finding)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from edgeface.doctor.findings import CheckState, Finding, fault
@@ -18,6 +19,18 @@ __all__ = ["main", "run_probe"]
 
 _MARK = "edgeface-doctor:"
 _PROBES = "edgeface.doctor.probes"
+# With -c and -m Python looks into the working directory first, where a file may bear the name of a
+# package; -P, which stops that, came with 3.11. The folder of this package comes last: it is known
+# already where it is installed.
+_START = """
+import sys
+def is_elsewhere(folder):
+    import os
+    return folder and os.path.realpath(folder) != os.path.realpath(".")
+sys.path[:] = [*filter(is_elsewhere, sys.path), sys.argv[1]]
+from edgeface.doctor.child import main
+main(sys.argv[2])
+"""
 
 
 def run_probe(probe: str, arguments: Mapping[str, Any], *, timeout_s: float) -> list[Finding]:
@@ -26,7 +39,7 @@ def run_probe(probe: str, arguments: Mapping[str, Any], *, timeout_s: float) -> 
     ``arguments`` are JSON values. A process that dies or hangs is a fault, and so is an error that
     the probe did not expect.
     """
-    command = [sys.executable, "-m", "edgeface.doctor.child", probe]
+    command = [sys.executable, "-c", _START, str(Path(__file__).parents[2]), probe]
     try:
         done = subprocess.run(
             command,
@@ -90,7 +103,3 @@ def _broken(probe: str, got: str) -> Finding:
         fix="reinstall the packages of this stage (pip install --force-reinstall 'edgeface[cpu]') "
         "and send in the report of `edgeface doctor --report`",
     )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -9,7 +9,9 @@ from pathlib import Path
 from edgeface.assets import DEFAULT_ASSETS, asset_or_stand_in
 from edgeface.default_model import default_bundle_path
 from edgeface.doctor.child import run_probe
+from edgeface.doctor.door import check_door
 from edgeface.doctor.findings import CheckState, Finding, fault, ok, worst
+from edgeface.doctor.gpio import check_gpio
 from edgeface.doctor.host import (
     check_clock,
     check_disk,
@@ -41,6 +43,7 @@ class DoctorOptions:
     source: str | None = None
     bundle: Path | None = None
     gallery: Path | None = None
+    door: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,13 @@ def examine(options: DoctorOptions | None = None) -> Iterator[Finding]:
         yield from run_probe("engines", {"bundle": str(bundle)}, timeout_s=_ENGINE_TIMEOUT_S)
     yield from _camera(options)
     yield from _gallery(options, bundle)
+    yield from _door(options)
     yield from check_key_folders()
     yield from check_clock()
     yield from check_disk(_folders(options))
     yield check_temperature()
     yield from check_processors()
+    yield check_gpio()
 
 
 def _assets() -> Finding:
@@ -122,8 +127,17 @@ def _gallery(options: DoctorOptions, bundle: Path) -> list[Finding]:
     return run_probe("gallery", arguments, timeout_s=_LOAD_TIMEOUT_S)
 
 
+def _door(options: DoctorOptions) -> list[Finding]:
+    if options.door is None:
+        why = "no folder of a door was named; give --door FOLDER"
+        return [Finding("door", "folder", CheckState.SKIPPED, why)]
+    return check_door(options.door)
+
+
 def _folders(options: DoctorOptions) -> dict[str, Path]:
     folders = {"cache": cache_folder()}
     if options.gallery is not None:
         folders["folder of the gallery"] = options.gallery.absolute().parent
+    if options.door is not None:
+        folders["folder of the door"] = options.door.absolute()
     return folders

@@ -38,7 +38,7 @@ def check_bundle(path: Path) -> list[Finding]:
     manifest = bundle.manifest
     names = ", ".join(entry.name for entry in manifest.artefacts)
     findings = [
-        ok("bundle", "files", f"hashes fit; artefacts {names}; model {manifest.model_id[:16]}"),
+        ok("bundle", "files", f"hashes fit; artefacts {names}; model {manifest.model_id}"),
         _points(manifest.operating_points),
         _signature(path),
     ]

@@ -170,7 +170,8 @@ def new_gallery_slot(gallery_id: str, options: KeyOptions) -> tuple[GalleryKeys,
         f"no protected place for the gallery's key was found{asked} (looked for: a systemd "
         "credential, Jetson OP-TEE, a desktop keyring, a passphrase at a terminal); run this at a "
         "terminal to choose a passphrase, or accept a plain key file, which protects copies of "
-        f"the gallery but not the disk: --insecure-key-file, or {INSECURE_SWITCH}=1"
+        f"the gallery but not the disk: {INSECURE_SWITCH}=1, or --insecure-key-file where the "
+        "command has it"
     )
 
 

@@ -1,231 +1,255 @@
-"""A relay at a GPIO pin, held by a process of its own.
+"""A relay at a GPIO pin, held by a process of its own: see gpio_pin.py.
 
-The pin belongs to a child that knows two words, ``open SECONDS`` and ``close``, counts the seconds
-itself and lets go when its input ends. So the pin falls when the app is killed, hangs or loses its
-memory; and when the child itself hangs, the app kills it, and the kernel frees the line. What
-software cannot promise is the relay: use one that falls by itself after a few seconds.
-
-Run as a program, this is the child: ``python -m examples.door_unlock.gpio_lock --pin 17``.
+The pin falls when the app is killed, hangs or loses its memory, since its holder then lets go. When
+the holder itself dies or hangs, nobody may trust the kernel with the pin: that of a Raspberry Pi
+keeps a freed output as it was, unless ``dtparam=strict_gpiod`` is set. So the app starts another
+one at once, which drives the pin off before anything else, and raises an alarm. What software
+cannot promise is the relay: use one that falls by itself after a few seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
-import os
-import select
-import signal
 import subprocess
 import sys
 import threading
-import time
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
 
-from edgeface.access.lease import MAX_LEASE_S
-from edgeface.errors import MissingDependencyError
+from examples.door_unlock.gpio_pin import now_s
 from examples.door_unlock.locks import LockError
 
-__all__ = ["PinBolt", "main"]
+__all__ = ["PinBolt"]
 
-_ANSWER_TIMEOUT_S = 5.0
-# Beyond the end of its time, until the child that did not say so is killed.
+# The interpreter is told where modules are, as its parent knows it.
+_START = (
+    "import sys; count = int(sys.argv[1]); sys.path[:] = sys.argv[2 : 2 + count]; "
+    "from examples.door_unlock.gpio_pin import main; sys.exit(main(sys.argv[2 + count :]))"
+)
+# A small board takes seconds to load gpiozero; a holder that has it answers in milliseconds.
+_START_TIMEOUT_S, _OPEN_TIMEOUT_S = 10.0, 1.0
+# Beyond the end of its time, until the holder that did not say so is killed.
 _GRACE_S = 0.5
+_LOOK_S = 0.1
+_LEAST_DELAY_S, _MOST_DELAY_S = 0.1, 5.0
 
 
-class PinBolt:
-    """The app's side of the child that holds the pin."""
+class _Holder:
+    """One process that holds the pin, as its parent sees it. ``heard`` is called for its words."""
 
-    def __init__(self, pin: int, *, active_low: bool = False) -> None:
-        self.name = f"relay at GPIO {pin}"
-        command = [sys.executable, "-m", "examples.door_unlock.gpio_lock", "--pin", str(pin)]
-        self._child = subprocess.Popen(
-            [*command, *(["--active-low"] if active_low else [])],
+    def __init__(self, arguments: list[str], heard: Callable[[_Holder, str], None]) -> None:
+        command = [sys.executable, "-c", _START, str(len(sys.path)), *sys.path, *arguments]
+        # In a session of its own: Ctrl-C at the terminal is for the app, which ends it in order.
+        self._process = subprocess.Popen(
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
+            start_new_session=True,
         )
-        self._heard = threading.Condition()
-        self._last, self._due_s = "", math.inf
+        self._heard = heard
         self._listener = threading.Thread(target=self._listen, name="door pin", daemon=True)
         self._listener.start()
-        threading.Thread(target=self._guard, name="door pin guard", daemon=True).start()
-        self._wait_for("ready")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, line: str) -> None:
+        """Send an order; nothing happens where the process is gone: its end is heard."""
+        stdin = self._process.stdin
+        with contextlib.suppress(OSError, ValueError):
+            if stdin is not None:
+                stdin.write(line + "\n")
+                stdin.flush()
+
+    def end(self, within_s: float) -> bool:
+        """End the input; return whether the process let go of the pin and ended by itself."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        try:
+            code = self._process.wait(timeout=within_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        self._listener.join(1.0)
+        return code == 0
+
+    def kill(self) -> None:
+        self._process.kill()
+        # A process that hangs inside the kernel goes when the kernel lets it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_GRACE_S)
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        self._listener.join(1.0)
+
+    def _listen(self) -> None:
+        stdout = self._process.stdout
+        if stdout is not None:
+            with stdout:
+                for line in stdout:
+                    self._heard(self, line.strip())
+        self._heard(self, "gone")
+
+
+class PinBolt:
+    """A bolt at a GPIO pin. Usable from several threads."""
+
+    def __init__(
+        self,
+        pin: int,
+        *,
+        active_low: bool = False,
+        on_fault: Callable[[str], object] | None = None,
+    ) -> None:
+        """Start the process that holds the pin.
+
+        ``on_fault`` gets a sentence whenever that process had to be replaced; it is called in a
+        thread of the bolt.
+
+        Raises:
+            LockError: The pin cannot be had.
+        """
+        self.name = f"relay at GPIO {pin}"
+        self._arguments = ["--pin", str(pin), *(["--active-low"] if active_low else [])]
+        self._on_fault = on_fault
+        self._changed, self._closing = threading.Condition(), threading.Lock()
+        self._last, self._due_s = "", math.inf
+        self._is_locked = self._is_closed = False
+        self.problem = ""
+        with self._changed:
+            self._holder = _Holder(self._arguments, self._hear)
+        if not self._hears("ready", _START_TIMEOUT_S):
+            self._holder.kill()
+            raise LockError(
+                f"{self.name} did not say 'ready'; see its message above, and check the pin's "
+                "number and the rights of this user (group gpio)"
+            )
+        self._guard = threading.Thread(target=self._watch, name="door pin guard", daemon=True)
+        self._guard.start()
 
     @property
     def pid(self) -> int:
         """The number of the process that holds the pin."""
-        return self._child.pid
+        return self._holder.pid
 
     @property
-    def is_alive(self) -> bool:
-        """Whether that process runs."""
-        return self._child.poll() is None
+    def is_locked(self) -> bool:
+        """Whether the pin is known to be off: its holder said so, and lives."""
+        with self._changed:
+            return self._is_locked and not self.problem
 
     def release(self, seconds: float) -> None:
-        with self._heard:
-            self._due_s = time.monotonic() + seconds + _GRACE_S
-        self._send(f"open {seconds:.3f}")
-        self._wait_for("open")
+        with self._changed:
+            if self._is_closed or self._last == "gone" or self.problem:
+                raise LockError(f"{self.name}: {self.problem or 'the process has ended'}")
+            self._is_locked, self._last = False, ""
+            self._due_s = now_s() + seconds + _GRACE_S
+            holder = self._holder
+        holder.send(f"open {seconds:.3f}")
+        if not self._hears("open", _OPEN_TIMEOUT_S):
+            self._overdue()
+            raise LockError(f"{self.name} did not say 'open'")
 
     def engage(self) -> None:
-        try:
-            self._send("close")
-        except LockError:
-            # The child is gone, and its line with it.
-            self._kill()
+        """Order the pin off; :attr:`is_locked` tells when it is. Its guard sees to that."""
+        with self._changed:
+            if not self._is_locked:
+                self._due_s = min(self._due_s, now_s() + _GRACE_S)
+            holder = self._holder
+        holder.send("close")
 
     def close(self) -> None:
-        stdin = self._child.stdin
-        if stdin is not None and not stdin.closed:
-            stdin.close()
-        try:
-            self._child.wait(timeout=_GRACE_S + 1.0)
-        except subprocess.TimeoutExpired:
-            self._kill()
-        self._listener.join(1.0)
-
-    def _send(self, line: str) -> None:
-        stdin = self._child.stdin
-        try:
-            if stdin is None or stdin.closed or self._child.poll() is not None:
-                raise LockError(f"{self.name}: the process that holds the pin has ended")
-            stdin.write(line + "\n")
-            stdin.flush()
-        except OSError as exc:
-            raise LockError(f"{self.name}: {exc}") from exc
-
-    def _wait_for(self, word: str) -> None:
-        with self._heard:
-            if self._heard.wait_for(lambda: self._last in (word, "gone"), _ANSWER_TIMEOUT_S) and (
-                self._last == word
-            ):
+        # Whoever comes second waits for the first: the pin is off when this returns.
+        with self._closing:
+            if self._is_closed:
                 return
-        self._kill()
-        raise LockError(
-            f"{self.name} did not say {word!r}; see its message above, and check the pin's number "
-            "and the rights of this user (group gpio)"
-        )
+            with self._changed:
+                self._is_closed = True
+                self._changed.notify_all()
+            self._guard.join()
+            is_off = self._holder.end(_GRACE_S + 1.0) or self._drive_off()
+            with self._changed:
+                self._is_locked = is_off
+                self.problem = "" if is_off else "the pin could not be driven off"
+        if not is_off:
+            self._fault(self.problem)
 
-    def _listen(self) -> None:
-        stdout = self._child.stdout
-        for line in stdout or ():
-            with self._heard:
-                self._last = line.strip()
-                if self._last == "closed":
-                    self._due_s = math.inf
-                self._heard.notify_all()
-        if stdout is not None:
-            stdout.close()
-        with self._heard:
-            self._last = "gone"
-            self._heard.notify_all()
+    def _hears(self, word: str, within_s: float) -> bool:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._last in (word, "gone") or self._is_closed, within_s
+            )
+            return self._last == word
 
-    def _guard(self) -> None:
-        """Kill a child that is not done in time: a stopped process holds its pin for ever."""
-        while self._child.poll() is None:
-            with self._heard:
-                late = time.monotonic() > self._due_s
-            if late:
-                self._kill()
+    def _hear(self, holder: _Holder, word: str) -> None:
+        with self._changed:
+            # What one that was replaced still says is about nothing.
+            if holder is not self._holder:
                 return
-            time.sleep(0.1)
+            self._last = word
+            self._is_locked = word in ("ready", "closed")
+            if self._is_locked:
+                self._due_s = math.inf
+            self._changed.notify_all()
 
-    def _kill(self) -> None:
-        self._child.kill()
-        self._child.wait()
-        if self._child.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._child.stdin.close()
+    def _overdue(self) -> None:
+        with self._changed:
+            self._due_s = -math.inf
+            self._changed.notify_all()
 
+    def _watch(self) -> None:
+        """Replace a holder that died, or is not done in time: it leaves its pin as it was."""
+        while True:
+            with self._changed:
+                if self._is_closed:
+                    return
+                died, late = self._last == "gone", now_s() > self._due_s
+                if not (died or late):
+                    self._changed.wait(_LOOK_S)
+                    continue
+                self._is_locked = False
+                self.problem = f"the process that holds the pin {'died' if died else 'hung'}"
+            self._holder.kill()
+            self._replace()
 
-class _EndedError(Exception):
-    """The child was told to end."""
+    def _replace(self) -> None:
+        """Start holders until one drives the pin off."""
+        why, delay_s, is_told = self.problem, _LEAST_DELAY_S, False
+        while True:
+            with self._changed:
+                if self._is_closed:
+                    return
+                self._last, self._due_s = "", math.inf
+                self._holder = _Holder(self._arguments, self._hear)
+            if not is_told:
+                # After the start: whoever hears it must not keep the pin waiting.
+                self._fault(why)
+                is_told = True
+            if self._hears("ready", _START_TIMEOUT_S):
+                with self._changed:
+                    self.problem = ""
+                return
+            self._holder.kill()
+            with self._changed:
+                self.problem = f"{why}, and no other can drive the pin off"
+                self._changed.wait_for(lambda: self._is_closed, delay_s)
+            delay_s = min(2 * delay_s, _MOST_DELAY_S)
 
+    def _drive_off(self) -> bool:
+        """Return whether a process that does nothing else drove the pin off."""
+        last = _Holder([*self._arguments, "--pins-off"], lambda _holder, _word: None)
+        return last.end(_START_TIMEOUT_S)
 
-def main(arguments: list[str] | None = None) -> int:
-    """Hold the pin until the input ends; return the exit code."""
-    parser = argparse.ArgumentParser(description="Holds the pin of a door's relay.")
-    parser.add_argument("--pin", type=int, required=True, help="BCM number of the pin")
-    parser.add_argument("--active-low", action="store_true", help="the relay opens on low")
-    given = parser.parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _end)
-    relay = _relay(given.pin, active_low=given.active_low)
-    try:
-        _say("ready")
-        _serve(relay)
-    except _EndedError:
-        pass
-    finally:
-        relay.off()
-        relay.close()
-    return 0
-
-
-def _relay(pin: int, *, active_low: bool) -> Any:
-    try:
-        from gpiozero import DigitalOutputDevice
-    except ImportError as exc:
-        raise MissingDependencyError("gpiozero", extra="gpio") from exc
-    # Off before anything else: not the state that the pin happens to have.
-    return DigitalOutputDevice(pin, active_high=not active_low, initial_value=False)
-
-
-def _serve(relay: Any) -> None:
-    """Follow the lines of stdin; every way out of here leaves the relay off."""
-    until_s, rest = math.inf, b""
-    while True:
-        left_s = until_s - time.monotonic()
-        if left_s <= 0.0:
-            relay.off()
-            until_s = math.inf
-            _say("closed")
-            continue
-        ready, _, _ = select.select([0], [], [], None if left_s == math.inf else left_s)
-        if not ready:
-            continue
-        chunk = os.read(0, 256)
-        if not chunk or len(rest) > 256:
-            return
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            until_s = _obey(relay, line.decode("ascii", "replace").split(), until_s)
-
-
-def _obey(relay: Any, words: list[str], until_s: float) -> float:
-    """Do what one line says; return until when the relay stays on."""
-    if words == ["close"]:
-        was_on = bool(relay.value)
-        relay.off()
-        if was_on:
-            _say("closed")
-        return math.inf
-    if len(words) == 2 and words[0] == "open" and (seconds := _seconds(words[1])) > 0.0:
-        relay.on()
-        _say("open")
-        return time.monotonic() + seconds
-    return until_s
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        return 0.0
-    return value if 0.0 < value <= MAX_LEASE_S else 0.0
-
-
-def _say(word: str) -> None:
-    sys.stdout.write(word + "\n")
-    sys.stdout.flush()
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    raise _EndedError
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def _fault(self, text: str) -> None:
+        if self._on_fault is not None:
+            with contextlib.suppress(Exception):
+                self._on_fault(f"{self.name}: {text}")

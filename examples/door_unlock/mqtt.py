@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import secrets
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ class Topics:
     availability: str = field(init=False)
     event: str = field(init=False)
     """What happened at the door, without names."""
+    left: str = field(init=False)
+    """Somebody's name: they went out. Empty: nobody is inside any more."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -97,6 +100,7 @@ class Topics:
             "state",
             "availability",
             "event",
+            "left",
         ):
             object.__setattr__(self, name, f"{self.base}/{name}")
 
@@ -133,8 +137,8 @@ def new_client(options: MqttOptions, role: str) -> Any:
     return client
 
 
-def start(client: Any, options: MqttOptions) -> None:
-    """Connect, and let the client's thread run; it connects again by itself.
+def start(client: Any, options: MqttOptions) -> threading.Thread:
+    """Connect, and return the client's thread, which connects again by itself.
 
     Raises:
         LockError: The broker cannot be reached.
@@ -147,7 +151,10 @@ def start(client: Any, options: MqttOptions) -> None:
         raise LockError(
             f"the broker {options.host}:{options.port} cannot be reached: {exc}"
         ) from exc
+    before = set(threading.enumerate())
     client.loop_start()
+    # The client keeps its thread to itself, and who watches over a lock must see that it runs.
+    return next(one for one in threading.enumerate() if one not in before)
 
 
 def decoded(payload: bytes) -> dict[str, str]:

@@ -12,10 +12,14 @@ import json
 import secrets
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
-from edgeface.access import AccessEvent
+from edgeface.access import uptime_s
+from edgeface.access.lease import MAX_LEASE_S
 from edgeface.errors import EdgefaceError, LeaseError
+from examples.door_unlock.alarms import LOCK
 from examples.door_unlock.locks import LeasedLock, LockError
 from examples.door_unlock.mqtt import MqttOptions, decoded, new_client, start
 
@@ -23,18 +27,31 @@ __all__ = ["MqttActuator", "MqttLock"]
 
 _ANSWER_TIMEOUT_S = 1.5
 _SUBSCRIBE_TIMEOUT_S = 10.0
+# A lock that obeys for longer hangs: a relay answers in milliseconds.
+_HUNG_S = 2.0
 _LOCKED, _UNLOCKED = "LOCKED", "UNLOCKED"
 
 
 class MqttLock:
-    """The app's side. Usable from several threads."""
+    """The app's side. Usable from several threads.
 
-    def __init__(self, options: MqttOptions) -> None:
+    ``on_fault`` gets a sentence when the lock, or the way to it, is gone.
+    """
+
+    def __init__(
+        self,
+        options: MqttOptions,
+        *,
+        clock: Callable[[], float] = uptime_s,
+        on_fault: Callable[[str], object] | None = None,
+    ) -> None:
         self.name = f"lock at {options.base} on {options.host}"
-        self._topics = options.topics
+        self._topics, self._clock, self._on_fault = options.topics, clock, on_fault
         self._answers: dict[str, dict[str, str]] = {}
         self._changed = threading.Condition()
         self._state, self._is_ready = "", False
+        self._opened_s: float | None = None
+        self._is_online, self._is_closed = False, False
         self._client = new_client(options, "edgeface-door")
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
@@ -54,23 +71,36 @@ class MqttLock:
         return answer.get("nonce", "")
 
     def unlock(self, token: str) -> None:
+        with self._changed:
+            self._state, self._opened_s = "", None
         answer = self._ask(self._topics.lease, {"lease": token})
         if answer.get("result") == "refused":
             raise LeaseError(f"{self.name} refused the lease: {answer.get('reason', '')}")
         if answer.get("result") != "open":
             raise LockError(f"{self.name} failed: {answer.get('reason', 'no reason')}")
+        with self._changed:
+            self._opened_s = self._clock()
 
     @property
     def is_open(self) -> bool:
-        with self._changed:
-            return self._state == _UNLOCKED
+        """Whether it is open: after its own answer, until it says otherwise, and for 5 s at most.
 
-    def publish(self, event: AccessEvent) -> None:
-        """Tell the broker what happened at the door: its kind, and nothing about a person."""
-        content = {"kind": event.kind.value, "alarm": event.is_alarm}
-        self._client.publish(self._topics.event, json.dumps(content), qos=1, retain=False)
+        What stands at the broker proves nothing: it outlives the lock, and others may write it.
+        """
+        with self._changed:
+            if self._opened_s is None or self._state == _LOCKED:
+                return False
+            return 0.0 <= self._clock() - self._opened_s <= MAX_LEASE_S
+
+    @property
+    def problem(self) -> str:
+        with self._changed:
+            if not self._is_ready:
+                return "there is no connection to the broker"
+            return "" if self._is_online else "it is not there"
 
     def close(self) -> None:
+        self._is_closed = True
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -89,8 +119,8 @@ class MqttLock:
 
     def _connected(self, client: Any, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
         if not code.is_failure:
-            topics = (self._topics.nonce, self._topics.answer, self._topics.state)
-            client.subscribe([(topic, 1) for topic in topics])
+            names = ("nonce", "answer", "state", "availability")
+            client.subscribe([(getattr(self._topics, name), 1) for name in names])
 
     def _subscribed(self, _client: Any, _data: Any, _mid: Any, codes: Any, _more: Any) -> None:
         with self._changed:
@@ -99,12 +129,16 @@ class MqttLock:
 
     def _disconnected(self, _client: Any, _data: Any, _flags: Any, _code: Any, _more: Any) -> None:
         with self._changed:
-            self._is_ready, self._state = False, ""
+            self._is_ready, self._is_online = False, False
             self._answers.clear()
+        self._fault("there is no connection to the broker")
 
     def _message(self, _client: Any, _data: Any, message: Any) -> None:
+        was_online = self._is_online
         with self._changed:
-            if message.topic == self._topics.state:
+            if message.topic == self._topics.availability:
+                self._is_online = message.payload == b"online"
+            elif message.topic == self._topics.state:
                 self._state = message.payload.decode("ascii", "replace")[:16]
             elif not message.retain:
                 answer = decoded(message.payload)
@@ -112,6 +146,12 @@ class MqttLock:
                 if "id" in answer and len(self._answers) < 64:
                     self._answers[answer["id"]] = answer
             self._changed.notify_all()
+        if was_online and not self._is_online:
+            self._fault("it is gone")
+
+    def _fault(self, text: str) -> None:
+        if self._on_fault is not None and not self._is_closed:
+            self._on_fault(f"{self.name}: {text}")
 
 
 class MqttActuator:
@@ -120,20 +160,39 @@ class MqttActuator:
     Announces itself to Home Assistant. Without a connection it locks at once.
     """
 
-    def __init__(self, lock: LeasedLock, options: MqttOptions) -> None:
+    def __init__(
+        self,
+        lock: LeasedLock,
+        options: MqttOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._lock, self._options, self._topics = lock, options, options.topics
-        self._published: bool | None = None
+        self._clock = clock
+        self._busy_since_s: float | None = None
         self._ready = threading.Event()
         self._client = new_client(options, "edgeface-lock")
         self._client.will_set(self._topics.availability, "offline", qos=1, retain=True)
         self._client.on_connect = self._connected
-        self._client.on_disconnect = lambda *_: self._lock.lock()
+        self._client.on_disconnect = self._disconnected
         self._client.on_subscribe = self._subscribed
         self._client.on_message = self._message
-        start(self._client, options)
+        self._thread = start(self._client, options)
         if not self._ready.wait(_SUBSCRIBE_TIMEOUT_S):
             self.close()
             raise LockError("the broker refused the lock's connection")
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it could obey now: its thread runs and hangs in nothing, and so does the lock."""
+        since_s = self._busy_since_s
+        hangs = since_s is not None and self._clock() - since_s > _HUNG_S
+        return self._thread.is_alive() and not hangs and self._lock.is_answering(_HUNG_S)
+
+    def tell_fault(self, _text: str) -> None:
+        """Publish that the bolt does not work as it should; for ``PinBolt(on_fault=…)``."""
+        content = json.dumps({"kind": LOCK, "alarm": True})
+        self._client.publish(self._topics.event, content, qos=1, retain=False)
 
     def tell(self, *, is_open: bool) -> None:
         """Publish whether the door is open; for ``LeasedLock(on_change=…)``."""
@@ -143,7 +202,7 @@ class MqttActuator:
     def close(self) -> None:
         """Lock, say so, and leave the broker."""
         self._lock.lock()
-        self.tell(is_open=False)
+        self.tell(is_open=self._lock.is_open)
         last = self._client.publish(self._topics.availability, "offline", qos=1, retain=True)
         if self._client.is_connected():
             last.wait_for_publish(1.0)
@@ -184,17 +243,25 @@ class MqttActuator:
         # What a broker kept is not what somebody wants now.
         if message.retain:
             return
+        self._busy_since_s = self._clock()
         try:
             self._obey(client, message.topic, message.payload)
         except Exception as exc:  # noqa: BLE001 - a thread of paho's: it must lock and go on
             self._lock.lock()
             sys.stderr.write(f"lock: {type(exc).__name__}; locked\n")
+        finally:
+            self._busy_since_s = None
+
+    def _disconnected(self, *_: Any) -> None:
+        self._busy_since_s = self._clock()
+        self._lock.lock()
+        self._busy_since_s = None
 
     def _obey(self, client: Any, topic: str, payload: bytes) -> None:
         if topic == self._topics.command:
             # UNLOCK too: to lock is all that an order without a lease can do.
             self._lock.lock()
-            self.tell(is_open=False)
+            self.tell(is_open=self._lock.is_open)
             return
         given = decoded(payload)
         if "id" not in given:

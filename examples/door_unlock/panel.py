@@ -1,20 +1,26 @@
 """The panel of a door in a browser: for this machine alone, with nothing from anywhere else.
 
-It shows the state of the door and which conditions are met, has the button and a pad for codes.
-It shows no score, no name and no picture: whoever stands at the door must not learn how near a
-stranger comes, and not whom the door knows.
+It shows the state of the door, and has the button and a pad for codes. Until the door opens it says
+in one neutral line what to do, and nothing of what the camera sees: whoever stands there could
+otherwise try faces until one comes near, without ever pressing the button. A code is answered alike
+whether no face was seen, a wrong one, or the code was wrong, and never sooner than after a while:
+how long it takes would tell them apart.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import math
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+from edgeface.access import FactorAnswer
 from edgeface.errors import InvalidInputError, MissingDependencyError
-from examples.door_unlock.app import Door
+from examples.door_unlock.app import Door, Snapshot
 
 __all__ = ["PanelServer", "make_panel"]
 
@@ -30,10 +36,12 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _MAX_BODY = 256
+# Longer than a PIN takes to be stretched on a small board; each answer takes a multiple of it.
+ANSWER_S = 1.5
 
 
-def make_panel(door: Door) -> Any:
-    """Return the web application of ``door``.
+def make_panel(door: Door, *, answer_s: float = ANSWER_S) -> Any:
+    """Return the web application of ``door``; a code is answered after a multiple of ``answer_s``.
 
     Raises:
         MissingDependencyError: FastAPI is not installed.
@@ -65,10 +73,13 @@ def make_panel(door: Door) -> Any:
         return JSONResponse({"pressed": True})
 
     async def factor(request: Request) -> JSONResponse:
+        began_s = time.monotonic()
         code = await _code(request)
         # In a thread: a PIN is stretched for a tenth of a second.
         answer = await _in_thread(door.present, code)
-        return JSONResponse({"accepted": answer.accepted, "reason": answer.reason})
+        took_s = time.monotonic() - began_s
+        await asyncio.sleep(answer_s * math.ceil(took_s / answer_s) - took_s)
+        return JSONResponse({"accepted": answer.accepted, "advice": _said(door, answer)})
 
     panel.middleware("http")(guard)
     panel.get("/api/state")(state)
@@ -115,43 +126,65 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _said(door: Door, answer: FactorAnswer) -> str:
+    """Return what to say to a code: the same words whatever the camera sees."""
+    if answer.accepted:
+        return "code accepted"
+    # Not the answer's own reason: a wait of one person alone would tell that they are seen.
+    if door.snapshot().status.wait_s > 0.0:
+        return "please wait"
+    return "not accepted: look into the camera, and type it again"
+
+
 def _state(door: Door) -> dict[str, Any]:
     now = door.snapshot()
-    status = now.status
     return {
-        "door": status.door,
+        "door": now.status.door,
         "lock": now.lock,
-        "open": now.is_open,
-        "running": now.is_running,
-        "camera": status.is_camera_usable,
-        "fault": status.fault,
-        "wait_s": round(status.wait_s, 1),
-        "face_off": status.is_face_off,
-        "clock_doubt": status.clock_doubt,
-        "demonstration": status.is_demonstration,
-        "conditions": [_condition(entry) for entry in now.conditions],
+        "open": now.is_open and not now.problem,
+        "advice": _advice(now),
+        "in_order": _in_order(now),
+        "demonstration": now.status.is_demonstration,
+        "why": [{"what": what, "got": got} for what, got in now.conditions],
         "entries": [
-            {
-                "time": entry.time,
-                "what": entry.what,
-                "alarm": entry.is_alarm,
-                "conditions": [_condition(one) for one in entry.conditions],
-            }
+            {"time": entry.time, "what": entry.what, "alarm": entry.is_alarm}
             for entry in now.entries
         ],
     }
 
 
-def _condition(entry: tuple[str, str, str, bool]) -> dict[str, Any]:
-    what, got, wanted, satisfied = entry
-    return {"what": what, "got": got, "wanted": wanted, "ok": satisfied}
+def _in_order(now: Snapshot) -> bool:
+    return now.is_running and not now.status.fault and not now.problem
+
+
+def _advice(now: Snapshot) -> str:
+    """Return the one line for the person at the door; nothing in it comes from a face."""
+    status = now.status
+    if not _in_order(now):
+        return "use the key"
+    if now.is_open:
+        return "please come in"
+    if status.wait_s > 0.0:
+        return f"please wait {math.ceil(status.wait_s)} s"
+    if not status.is_camera_usable and not status.is_demonstration:
+        return "the camera sees nothing"
+    if status.is_face_off:
+        return "look into the camera and type your code first"
+    return "look into the camera, press the button, type your code"
 
 
 class PanelServer:
     """Serves the panel in a thread of its own, to this machine alone."""
 
-    def __init__(self, door: Door, host: str = "127.0.0.1", port: int = 8080) -> None:
-        """Start; port 0 takes a free one.
+    def __init__(
+        self,
+        door: Door,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        *,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        """Start; port 0 takes a free one. ``answer_s`` is as for :func:`make_panel`.
 
         Raises:
             InvalidInputError: ``host`` is not this machine, or the port is taken.
@@ -175,7 +208,9 @@ class PanelServer:
                 "--panel-port"
             ) from exc
         self.address = f"http://{host}:{listener.getsockname()[1]}/"
-        config = uvicorn.Config(make_panel(door), log_level="warning", access_log=False)
+        config = uvicorn.Config(
+            make_panel(door, answer_s=answer_s), log_level="warning", access_log=False
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, args=([listener],), name="panel", daemon=True

@@ -13,14 +13,42 @@ from edgeface.access import (
     AccessKeys,
     AccessPolicy,
     ControllerOptions,
-    FactorStore,
     ModelFacts,
+    edit_factors,
 )
-from edgeface.errors import InvalidInputError
+from edgeface.errors import AccessStateError, InvalidInputError
+from edgeface.gallery import KeyOptions
 
-__all__ = ["add_totp", "export_lease_key", "init", "read_lease_key", "set_pin"]
+__all__ = [
+    "add_totp",
+    "export_lease_key",
+    "init",
+    "key_options",
+    "read_lease_key",
+    "remove_factor",
+    "set_pin",
+    "trust_clock",
+]
 
 _LEASE_KEY_BYTES = 32
+
+
+def key_options(what: str) -> KeyOptions:
+    """Return where the key of ``what`` may be; at a terminal a passphrase is asked for."""
+    if not sys.stdin.isatty():
+        return KeyOptions()
+
+    def ask(is_new: bool) -> str:
+        given = getpass.getpass(f"{'New passphrase' if is_new else 'Passphrase'} of the {what}: ")
+        if is_new and getpass.getpass("again: ") != given:
+            raise InvalidInputError("the passphrase was not repeated; nothing was made")
+        return given
+
+    return KeyOptions(ask_passphrase=ask)
+
+
+def _keys(state: Path) -> AccessKeys:
+    return AccessKeys.open(state, key_options("door"))
 
 
 def init(state: Path, policy: AccessPolicy) -> str:
@@ -32,7 +60,7 @@ def init(state: Path, policy: AccessPolicy) -> str:
         AccessStateError: There are keys already.
         GalleryKeyError: There is no protected place for the key.
     """
-    keys = AccessKeys.create(state)
+    keys = AccessKeys.create(state, key_options("door"))
     options = ControllerOptions(create=True)
     AccessController.open(policy, state, keys, _no_facts, options=options).close()
     return f"made the door {keys.door_id} in {state}; add people's second factors next"
@@ -42,28 +70,86 @@ def _no_facts(_policy: AccessPolicy) -> ModelFacts:
     raise InvalidInputError("nothing is decided while a door is made")
 
 
-def set_pin(state: Path, subject: str, ask: Callable[[str], str] = getpass.getpass) -> str:
-    """Ask for a PIN of ``subject``, and for one that calls for help; return a line about it.
+def set_pin(
+    state: Path,
+    subject: str,
+    ask: Callable[[str], str] = getpass.getpass,
+    *,
+    alarm_is_heard: bool = False,
+) -> str:
+    """Ask for a PIN of ``subject``; return a line about it.
+
+    Also for one that calls for help, where ``alarm_is_heard``: a person under threat must not
+    rely on a PIN that nobody hears of. A door that runs takes the change at its next decision.
 
     Raises:
         InvalidInputError: The PIN was not repeated, is too short or too plain.
+        AccessStateError: The door's state is gone, changed, or being changed.
     """
-    store = FactorStore(state, AccessKeys.open(state))
+    keys = _keys(state)
     try:
         pin = ask("PIN, 6 to 12 digits: ")
         if ask("again: ") != pin:
             raise InvalidInputError("the PIN was not repeated; nothing was changed")
-        duress = ask("PIN that calls for help silently (empty for none): ")
+        duress = (
+            ask("PIN that calls for help silently (empty for none): ") if alarm_is_heard else ""
+        )
     except EOFError as exc:
         raise InvalidInputError("a PIN is typed at a terminal; there is none here") from exc
-    store.set_pin(subject, pin, duress_pin=duress or None)
-    return f"{subject} has a PIN{' and one that calls for help' if duress else ''}"
+    with edit_factors(state, keys) as store:
+        store.set_pin(subject, pin, duress_pin=duress or None)
+    if alarm_is_heard:
+        return f"{subject} has a PIN{' and one that calls for help' if duress else ''}"
+    return (
+        f"{subject} has a PIN, and none that calls for help: nobody would hear it; for one, give "
+        "the --alarm-command or --mqtt-host that the door runs with"
+    )
 
 
 def add_totp(state: Path, subject: str) -> str:
-    """Make a secret for one-time passwords; return the address for the person's phone."""
-    store = FactorStore(state, AccessKeys.open(state))
-    return store.add_totp(subject)
+    """Make a secret for one-time passwords; return the address for the person's phone.
+
+    Raises:
+        AccessStateError: The door's state is gone, changed, or being changed.
+    """
+    with edit_factors(state, _keys(state)) as store:
+        return store.add_totp(subject)
+
+
+def remove_factor(state: Path, subject: str) -> str:
+    """Forget every PIN and secret of ``subject``; return a line about it.
+
+    Raises:
+        InvalidInputError: There is none.
+        AccessStateError: The door's state is gone, changed, or being changed.
+    """
+    with edit_factors(state, _keys(state)) as store:
+        before = store.subjects()
+        store.remove(subject)
+        if store.subjects() == before:
+            raise InvalidInputError(f"{subject} has no second factor at this door")
+    return f"{subject} has no second factor any more"
+
+
+def trust_clock(state: Path, policy: AccessPolicy) -> str:
+    """Take the time of day for right; return a line about it. The door must not run.
+
+    Raises:
+        AccessStateError: The door runs, or its state is gone or changed.
+        InvalidInputError: The time of day cannot be right.
+    """
+    try:
+        controller = AccessController.open(policy, state, _keys(state), _no_facts)
+    except AccessStateError as exc:
+        raise AccessStateError(
+            f"{exc}; a door that runs is told by the signal USR1: "
+            "systemctl kill -s USR1 --kill-whom=main edgeface-door"
+        ) from exc
+    with controller:
+        read = controller.trust_clock()
+    if read.doubt:
+        raise InvalidInputError(f"{read.moment:%Y-%m-%d %H:%M} UTC cannot be right: {read.doubt}")
+    return f"the door takes {read.moment:%Y-%m-%d %H:%M} UTC for right"
 
 
 def export_lease_key(state: Path, file: Path) -> str:
@@ -74,7 +160,7 @@ def export_lease_key(state: Path, file: Path) -> str:
     Raises:
         InvalidInputError: The file exists or cannot be written.
     """
-    key = AccessKeys.open(state).lease
+    key = _keys(state).lease
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.write(key.hex() + "\n")

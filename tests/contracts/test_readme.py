@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,13 @@ def test_python_in_the_readme_uses_names_that_exist(repository: Path) -> None:
     for block in blocks:
         compile(block, "README.md", "exec")
         for name in re.findall(r"\bedgeface\.(\w+)", block):
-            assert hasattr(edgeface, name), name
+            assert hasattr(edgeface, name) or find_spec(f"edgeface.{name}"), name
+
+
+def test_the_readme_shows_the_door_in_60_lines_as_it_is(repository: Path) -> None:
+    app = (repository / "examples" / "door_unlock" / "app_in_60_lines.py").read_text("utf-8")
+    assert len(app.splitlines()) <= 60
+    assert f"```python\n{app.rstrip()}\n```" in (repository / "README.md").read_text("utf-8")
 
 
 def test_every_file_that_a_document_links_to_exists(repository: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from edgeface.access import (
     AccessController,
+    AccessEvent,
     AccessKeys,
     AccessPolicy,
     ControllerOptions,
@@ -101,13 +103,20 @@ class BoltOnPaper:
     engaged: int = 0
     fails: bool = False
     closed: bool = False
+    is_locked: bool = True
+    problem: str = ""
+    hangs_until: threading.Event | None = None
 
     def release(self, seconds: float) -> None:
+        if self.hangs_until is not None:
+            self.hangs_until.wait(30.0)
         if self.fails:
             raise OSError("the relay burnt")
+        self.is_locked = False
         self.released.append(seconds)
 
     def engage(self) -> None:
+        self.is_locked = True
         self.engaged += 1
 
     def close(self) -> None:
@@ -124,6 +133,7 @@ class TestDoor:
     folder: Path
     policy: AccessPolicy = POLICY
     clock: ManualClock = field(default_factory=lambda: ManualClock(1000.0))
+    events: list[AccessEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.keys = AccessKeys.of_secret(secrets.token_bytes(32))
@@ -140,6 +150,7 @@ class TestDoor:
                 create=True,
                 clocks=DoorClocks(monotonic=self.clock, boot="app"),
                 anchor_folder=self.folder.parent / "anchors",
+                on_event=self.events.append,
             ),
         )
 

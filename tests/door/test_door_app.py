@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
-import signal
-import socket
-import subprocess
-import sys
+import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,23 +13,18 @@ import numpy as np
 import pytest
 
 from edgeface.access import (
-    AccessController,
-    AccessEvent,
     AccessEventKind,
-    AccessKeys,
-    AccessPolicy,
-    FactorStore,
     LeaseVerifier,
     ScryptCost,
-    verify_audit,
+    edit_factors,
 )
-from edgeface.errors import AccessStateError, InvalidInputError, LeaseError
+from edgeface.errors import InvalidInputError, LeaseError
 from edgeface.testing import FakeSource
 from edgeface.types import Frame, Observation
-from examples.door_unlock import setup_door
+from examples.door_unlock.__main__ import _read_keys as read_keys
 from examples.door_unlock.app import Door
+from examples.door_unlock.exits import ExitPin
 from examples.door_unlock.locks import LeasedLock, LockError
-from examples.door_unlock.watchdog import Watchdog
 from tests.door.doors import (
     DOOR,
     DURESS_PIN,
@@ -41,7 +32,6 @@ from tests.door.doors import (
     POLICY,
     BoltOnPaper,
     TestDoor,
-    facts,
     seen,
     token,
 )
@@ -60,10 +50,7 @@ class Rig(TestDoor):
         verifier = LeaseVerifier(DOOR, self.keys.lease, demonstration=True, boot="lock")
         self.lock = LeasedLock(verifier, self.bolt)
         self.lines: list[object] = []
-        self.events: list[AccessEvent] = []
-        self.door = Door(
-            self.controller, self.lock, say=self.lines.append, on_event=self.events.append
-        )
+        self.door = Door(self.controller, self.lock, say=self.lines.append)
 
     def ask(self, code: str = PIN) -> None:
         """Do all that a person does, and turn the loop once."""
@@ -107,7 +94,7 @@ def test_without_one_of_them_it_stays_closed(rig: Rig, missing: str) -> None:
     assert rig.bolt.released == []
     snapshot = rig.door.snapshot()
     assert not snapshot.is_open
-    assert any(not satisfied for *_, satisfied in snapshot.conditions)
+    assert snapshot.conditions == ()
 
 
 def test_a_lock_that_fails_is_said_and_the_lease_is_gone(rig: Rig) -> None:
@@ -150,6 +137,72 @@ def test_a_duress_pin_opens_like_any_other_and_only_the_alarm_hears_of_it(rig: R
     assert AccessEventKind.DURESS in [event.kind for event in rig.events]
     shown = " ".join(map(str, [*rig.lines, rig.door.snapshot()]))
     assert "duress" not in shown
+
+
+def test_a_duress_pin_is_told_in_a_wait_and_before_the_loop_turns(rig: Rig) -> None:
+    rig.look()
+    rig.door.press()
+    rig.door.present(DURESS_PIN)
+    assert AccessEventKind.DURESS in [event.kind for event in rig.events]
+
+
+@pytest.mark.parametrize("seen_in", [0, 2, 4, 5, 7])
+def test_what_may_show_at_the_door_does_not_tell_how_near_a_face_is(
+    tmp_path: Path, seen_in: int
+) -> None:
+    """The same for a stranger as for somebody who is named in every frame."""
+    rig = Rig(tmp_path / "door")
+    rig.door.turn()
+    before = rig.door.snapshot()
+    for number in range(7):
+        rig.look(1, "alice" if number < seen_in else "stranger")
+        rig.door.turn()
+    after = rig.door.snapshot()
+    assert after.entries == before.entries
+    assert after.conditions == before.conditions == ()
+    rig.lock.close()
+    rig.controller.close()
+
+
+def test_a_lease_that_the_lock_refused_lets_the_person_try_again(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "door", policy=replace(POLICY, anti_passback="hard"))
+    real = LeasedLock(LeaseVerifier(DOOR, rig.keys.lease, boot="lock"), rig.bolt)
+    # It refuses demonstrations.
+    rig.door = Door(rig.controller, real, say=rig.lines.append)
+    rig.ask()
+    assert rig.bolt.released == []
+    rig.door = Door(rig.controller, rig.lock, say=rig.lines.append)
+    rig.clock.advance(30.0)
+    rig.ask()
+    assert rig.bolt.released == [POLICY.lease_s]
+    for lock in (real, rig.lock):
+        lock.close()
+    rig.controller.close()
+
+
+@pytest.mark.parametrize("who", ["alice", None])
+def test_who_came_in_comes_in_again_once_they_left(tmp_path: Path, who: str | None) -> None:
+    rig = Rig(tmp_path / "door", policy=replace(POLICY, anti_passback="hard"))
+    rig.ask()
+    rig.clock.advance(30.0)
+    rig.ask()
+    assert len(rig.bolt.released) == 1
+    rig.door.left(who)
+    rig.clock.advance(30.0)
+    rig.ask()
+    assert len(rig.bolt.released) == 2
+    rig.lock.close()
+    rig.controller.close()
+
+
+def test_a_lock_that_is_broken_is_said(rig: Rig) -> None:
+    rig.bolt.problem = "the process that holds the pin died"
+    rig.door.turn()
+    assert any("the lock: the process" in str(line) for line in rig.lines)
+    assert rig.door.snapshot().problem == rig.bolt.problem
+    rig.bolt.problem = ""
+    rig.door.turn()
+    assert "in order again" in str(rig.lines[-1])
 
 
 def test_a_hung_loop_is_not_called_running(tmp_path: Path) -> None:
@@ -212,112 +265,51 @@ def test_an_engine_that_breaks_ends_the_loop_with_the_door_locked(rig: Rig) -> N
     assert rig.bolt.closed
 
 
-# ---------------------------------------------------------------------------- watchdog
+# ---------------------------------------------------------------------------- exits
 
 
-def _heard(manager: socket.socket) -> bytes:
-    try:
-        return manager.recv(64)
-    except TimeoutError:
-        return b""
-
-
-def test_the_watchdog_speaks_while_the_door_works_and_is_silent_when_it_hangs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_terminal_is_button_pad_and_exit(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    address = str(tmp_path / "notify")
-    alive = [True]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(address)
-        manager.settimeout(10.0)
-        monkeypatch.setenv("WATCHDOG_USEC", "200000")
-        watchdog = Watchdog(lambda: alive[0], address)
-        watchdog.start()
-        assert manager.recv(64) == b"READY=1"
-        assert manager.recv(64) == b"WATCHDOG=1"
-        alive[0] = False
-        manager.settimeout(0.5)
-        heard = [b"WATCHDOG=1"]
-        while heard[-1]:  # one may be on its way
-            heard.append(_heard(manager))
-        assert len(heard) <= 3
-        manager.settimeout(10.0)
-        watchdog.stop()
-        assert manager.recv(64) == b"STOPPING=1"
+    left: list[str | None] = []
+    monkeypatch.setattr(rig.door, "left", lambda subject=None: left.append(subject))
+    rig.look()
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"\n{PIN}\nleft Ada Lovelace\nleft\nclock\n"))
+    read_keys(rig.door)
+    assert left == ["Ada Lovelace", None]
+    said = capsys.readouterr().out
+    assert "button pressed" in said
+    assert "code accepted" in said
+    assert "for right" in said
+    rig.look(1)
+    rig.door.turn()
+    assert rig.bolt.released == [POLICY.lease_s]
 
 
-def test_without_a_service_manager_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    watchdog = Watchdog(lambda: True)
-    watchdog.start()
-    watchdog.stop()
-    Watchdog(lambda: True, "/nowhere/notify").notify("READY=1")
+def test_an_exit_contact_says_that_nobody_is_inside() -> None:
+    gpiozero = pytest.importorskip("gpiozero")
+    mock = pytest.importorskip("gpiozero.pins.mock")
+    before, gpiozero.Device.pin_factory = gpiozero.Device.pin_factory, mock.MockFactory()
+    try:
+        closed = threading.Event()
+        contact = ExitPin(27, closed.set)
+        gpiozero.Device.pin_factory.pin(27).drive_low()
+        assert closed.wait(5.0)
+        contact.close()
+        contact.close()
+    finally:
+        gpiozero.Device.pin_factory = before
 
 
-# ---------------------------------------------------------------------------- setup
+def test_an_exit_contact_without_rights_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpiozero = pytest.importorskip("gpiozero")
 
+    def refused(*_: object, **__: object) -> object:
+        raise gpiozero.GPIOZeroError("no rights")
 
-def test_a_new_door_is_made_once_and_a_lost_state_is_no_new_door(tmp_path: Path) -> None:
-    state = tmp_path / "door"
-    setup_door.init(state, POLICY)
-    keys = AccessKeys.open(state)
-    AccessController.open(POLICY, state, keys, facts).close()
-    with pytest.raises(AccessStateError):
-        setup_door.init(state, POLICY)
-    (state / "state.sealed").unlink()
-    with pytest.raises(AccessStateError):
-        AccessController.open(POLICY, state, keys, facts)
-    assert verify_audit(state / "audit.log", keys).count > 0
-
-
-def test_a_pin_is_asked_for_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Stretching PINs for real takes seconds.
-    quick = functools.partial(FactorStore, cost=ScryptCost(log2=1, block=1, lanes=1))
-    monkeypatch.setattr(setup_door, "FactorStore", quick)
-    state = tmp_path / "door"
-    setup_door.init(state, POLICY)
-
-    def answering(*answers: str) -> object:
-        given = iter(answers)
-        return lambda _text: next(given)
-
-    with pytest.raises(InvalidInputError, match="not repeated"):
-        setup_door.set_pin(state, "alice", answering(PIN, "271829"))  # type: ignore[arg-type]
-
-    def no_terminal(_text: str) -> str:
-        raise EOFError
-
-    with pytest.raises(InvalidInputError, match="at a terminal"):
-        setup_door.set_pin(state, "alice", no_terminal)
-    line = setup_door.set_pin(
-        state,
-        "alice",
-        answering(PIN, PIN, DURESS_PIN),  # type: ignore[arg-type]
-    )
-    assert PIN not in line
-    assert FactorStore(state, AccessKeys.open(state)).subjects() == ("alice",)
-    pytest.importorskip("pyotp")
-    assert setup_door.add_totp(state, "alice").startswith("otpauth://totp/")
-
-
-def test_the_key_of_a_far_lock_is_the_doors_and_private(tmp_path: Path) -> None:
-    state, file = tmp_path / "door", tmp_path / "lease.key"
-    setup_door.init(state, POLICY)
-    setup_door.export_lease_key(state, file)
-    assert setup_door.read_lease_key(file) == AccessKeys.open(state).lease
-    with pytest.raises(InvalidInputError, match="cannot be written"):
-        setup_door.export_lease_key(state, file)
-    file.chmod(0o644)
-    with pytest.raises(InvalidInputError, match="open to others"):
-        setup_door.read_lease_key(file)
-
-
-@pytest.mark.parametrize("name", ["policy.toml", "demo-policy.toml"])
-def test_the_policies_that_come_with_the_example_are_valid(repository: Path, name: str) -> None:
-    policy = AccessPolicy.from_toml(repository / "examples" / "door_unlock" / name)
-    assert policy.demonstration == name.startswith("demo")
-    strict = policy.require_pad and policy.factors.second_factor == "required"
-    assert strict != policy.demonstration
+    monkeypatch.setattr(gpiozero, "Button", refused)
+    with pytest.raises(InvalidInputError, match="group gpio"):
+        ExitPin(27, lambda: None)
 
 
 def test_a_demonstration_opens_no_lock_of_a_real_door(tmp_path: Path) -> None:
@@ -335,90 +327,14 @@ def test_a_demonstration_opens_no_lock_of_a_real_door(tmp_path: Path) -> None:
     rig.controller.close()
 
 
-# ---------------------------------------------------------------------------- the whole program
-
-
-def program(*arguments: str, **more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-u", "-m", "examples.door_unlock", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | more,
-    )
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize(
-    "ending", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
-)
-def test_the_program_starts_with_a_camera_and_ends_on_a_signal(
-    tmp_path: Path, repository: Path, ending: signal.Signals
-) -> None:
-    pytest.importorskip("mediapipe")
-    policy = repository / "examples" / "door_unlock" / "demo-policy.toml"
-    state = tmp_path / "door"
-    setup_door.init(state, AccessPolicy.from_toml(policy))
-    options = {
-        "--source": "test:",
-        "--policy": str(policy),
-        "--state": str(state),
-        "--gallery": str(tmp_path / "people.db"),
-        "--threads": "1",
-    }
-    arguments = [text for pair in options.items() for text in pair]
-    more = {
-        "PYTHONPATH": str(repository),
-        "NOTIFY_SOCKET": str(tmp_path / "notify"),
-        "WATCHDOG_USEC": "1000000",
-    }
-    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    manager.bind(more["NOTIFY_SOCKET"])
-    manager.settimeout(20.0)
-    with manager, program(*arguments, "--no-panel", **more) as app:
-        assert app.stdout is not None
-        too_late = threading.Timer(90.0, app.kill)
-        too_late.start()
-        said = ""
-        while line := app.stdout.readline():
-            said += line
-            if "camera: usable True" in line:
-                break
-        too_late.cancel()
-        if "camera: usable True" not in said:
-            if "edgeface assets fetch" in said:
-                pytest.skip("the model files of detection are not at hand")
-            pytest.fail(said)
-        assert _heard(manager) == b"READY=1"
-        assert _heard(manager) == b"WATCHDOG=1"
-        # Stopped, it says nothing, and systemd would end it; going on, it speaks again.
-        app.send_signal(signal.SIGSTOP)
-        manager.settimeout(1.5)
-        while _heard(manager):
-            pass
-        app.send_signal(signal.SIGCONT)
-        manager.settimeout(20.0)
-        assert _heard(manager) == b"WATCHDOG=1"
-        app.send_signal(ending)
-        assert app.wait(20.0) == (0 if ending is signal.SIGTERM else -signal.SIGKILL)
-        rest = app.stdout.read()
-        assert ("the door is locked" in rest) == (ending is signal.SIGTERM)
-    # Whatever ended it, the log is whole and the door can be opened again.
-    keys = AccessKeys.open(state)
-    assert verify_audit(state / "audit.log", keys).problem == ""
-    AccessController.open(replace(POLICY), state, keys, facts).close()
-
-
-def test_the_short_app_is_short_and_is_the_one_that_is_shown(repository: Path) -> None:
-    path = repository / "examples" / "door_unlock" / "app_in_60_lines.py"
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
-
-
-def test_a_mistake_is_one_line_and_exit_code_two(tmp_path: Path, repository: Path) -> None:
-    with program("--state", str(tmp_path / "no"), PYTHONPATH=str(repository)) as app:
-        assert app.stdout is not None
-        assert (
-            app.stdout.read() == "door: a door needs its rules: give --policy FILE (policy.toml)\n"
-        )
-        assert app.wait(20.0) == 2
+def test_a_pin_that_was_removed_while_the_door_runs_opens_no_more(rig: Rig) -> None:
+    keys = rig.keys
+    with edit_factors(rig.folder, keys, cost=ScryptCost(log2=1, block=1, lanes=1)) as store:
+        store.remove("alice")
+    rig.ask()
+    assert rig.bolt.released == []
+    with edit_factors(rig.folder, keys, cost=ScryptCost(log2=1, block=1, lanes=1)) as store:
+        store.set_pin("alice", "558812")
+    rig.clock.advance(60.0)
+    rig.ask("558812")
+    assert rig.bolt.released == [POLICY.lease_s]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 
 import pytest
 
+from edgeface.access import LeaseVerifier, uptime_s
 from edgeface.errors import LeaseError
+from edgeface.testing import ManualClock
 from examples.door_unlock.locks import LeasedLock, LockError, SimulatedBolt
 from tests.door.doors import BoltOnPaper, token, verifier
 
@@ -86,6 +89,37 @@ def test_a_second_lease_renews_the_time_and_adds_nothing_to_it() -> None:
     lock.unlock(token(lock.challenge(), life_s=5.0))
     lock.unlock(token(lock.challenge(), life_s=0.05))
     wait_until_locked(lock, limit_s=3.0)
+    lock.close()
+
+
+def test_a_lock_that_slept_while_open_locks_when_it_wakes() -> None:
+    """The clock went on for eight hours, and no wait of this process did."""
+    bolt, clock = BoltOnPaper(), ManualClock(100.0)
+    lock = LeasedLock(verifier(), bolt, clock=clock)
+    lock.unlock(token(lock.challenge(), life_s=5.0))
+    clock.advance(8 * 3600.0)
+    wait_until_locked(lock, limit_s=3.0)
+    assert bolt.is_locked
+    lock.close()
+
+
+def test_locks_count_on_a_clock_that_goes_on_in_sleep() -> None:
+    for kind in (LeasedLock, LeaseVerifier):
+        assert inspect.signature(kind).parameters["clock"].default is uptime_s
+
+
+def test_a_bolt_of_which_nobody_knows_counts_as_open() -> None:
+    told: list[bool] = []
+    bolt = BoltOnPaper()
+    lock = LeasedLock(verifier(), bolt, on_change=told.append)
+    bolt.is_locked = False
+    until = time.monotonic() + 10.0
+    while told != [True]:
+        assert time.monotonic() < until, "it was not told"
+        time.sleep(0.01)
+    assert lock.is_open
+    lock.lock()
+    assert (lock.is_open, told) == (False, [True, False])
     lock.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -18,8 +19,12 @@ import pytest
 
 from edgeface.access import AccessEvent, AccessEventKind, LeaseVerifier
 from edgeface.errors import InvalidInputError, LeaseError
+from edgeface.testing import ManualClock
+from examples.door_unlock import mqtt_actuator
+from examples.door_unlock.alarms import Alarms
 from examples.door_unlock.locks import LeasedLock, LockError
 from examples.door_unlock.mqtt import MqttOptions
+from examples.door_unlock.mqtt_events import MqttEvents
 from examples.door_unlock.mqtt_lock import MqttActuator, MqttLock
 from tests.door.doors import DOOR, KEY, BoltOnPaper, token
 
@@ -87,6 +92,7 @@ class Rig:
         self.actuator: MqttActuator | None = None
         self.actuator = MqttActuator(self.lock, self.options)
         self.app = MqttLock(self.options)
+        self.events = MqttEvents(self.options)
 
     def _tell(self, is_open: bool) -> None:
         if self.actuator is not None:
@@ -117,6 +123,7 @@ class Rig:
 
     def close(self) -> None:
         self.app.close()
+        self.events.close()
         if self.actuator is not None:
             self.actuator.close()
         self.lock.close()
@@ -162,7 +169,7 @@ def test_what_a_guest_of_the_broker_sends_opens_nothing(rig: Rig, retain: bool) 
 
 def test_nothing_that_opens_is_retained(rig: Rig) -> None:
     rig.app.unlock(token(rig.app.challenge(), life_s=0.05))
-    rig.app.publish(AccessEvent(AccessEventKind.OPENED, 1.0, "alice"))
+    rig.events.tell("opened", is_alarm=False)
     wait_for(lambda: bool(rig.on(f"{BASE}/event")), "no event")
     before = len(rig.messages)
     observer = rig._observe()  # a newcomer gets what the broker keeps
@@ -190,10 +197,78 @@ def test_home_assistant_may_lock_and_not_unlock(rig: Rig) -> None:
 
 
 def test_events_name_nobody(rig: Rig) -> None:
-    rig.app.publish(AccessEvent(AccessEventKind.DURESS, 1.0, "alice", {"what": "alice"}))
+    Alarms([rig.events]).hear(AccessEvent(AccessEventKind.DURESS, 1.0, "alice", {"what": "alice"}))
     wait_for(lambda: bool(rig.on(f"{BASE}/event")), "no event")
     assert json.loads(rig.on(f"{BASE}/event")[0]) == {"kind": "duress", "alarm": True}
     assert not any(b"alice" in payload for _, payload, _ in rig.messages)
+
+
+def test_events_of_the_time_without_a_broker_are_told_when_it_is_back(rig: Rig) -> None:
+    rig.broker.kill()
+    rig.events.tell("duress", is_alarm=True)
+    rig.broker.start()
+    # There before the events' client, which waits for a second.
+    observer = rig._observe()
+    wait_for(lambda: bool(rig.on(f"{BASE}/event")), "it was lost", 40.0)
+    observer.disconnect()
+    observer.loop_stop()
+    assert json.loads(rig.on(f"{BASE}/event")[0])["kind"] == "duress"
+
+
+def test_people_who_went_out_are_heard_of(rig: Rig) -> None:
+    left: list[str | None] = []
+    rig.publish(f"{BASE}/left", "kept by the broker", retain=True)
+    rig.events.hear_left(left.append)
+    for payload in ("Ada Lovelace", "", "x" * 5000):
+        # The first ones may come before the subscription.
+        rig.publish(f"{BASE}/left", payload)
+    wait_for(lambda: None in left, "not heard")
+    rig.publish(f"{BASE}/left", "Bob")
+    wait_for(lambda: "Bob" in left, "not heard")
+    assert set(left) <= {"Ada Lovelace", None, "Bob"}
+
+
+def test_a_lock_that_is_killed_while_open_is_not_called_open_for_ever(rig: Rig) -> None:
+    now = ManualClock(100.0)
+    faults: list[str] = []
+    app = MqttLock(rig.options, clock=now, on_fault=faults.append)
+    wait_for(lambda: app.problem == "", "it is not there")
+    app.unlock(token(app.challenge(), life_s=5.0))
+    was_open = app.is_open
+    # What stands at the broker for ever after: a lock that was killed says nothing more.
+    rig.publish(f"{BASE}/state", "UNLOCKED", retain=True)
+    now.advance(5.1)
+    assert (was_open, app.is_open) == (True, False)
+    rig.publish(f"{BASE}/availability", "offline", retain=True)
+    wait_for(lambda: app.problem == "it is not there", "nobody is told that it is gone")
+    wait_for(lambda: bool(faults), "no alarm")
+    app.close()
+
+
+def test_a_state_that_a_guest_publishes_opens_nothing_on_the_panel(rig: Rig) -> None:
+    rig.publish(f"{BASE}/state", "UNLOCKED", retain=True)
+    wait_for(lambda: b"UNLOCKED" in rig.on(f"{BASE}/state"), "not published")
+    time.sleep(0.2)
+    assert not rig.app.is_open
+
+
+def test_an_actuator_that_hangs_is_not_called_alive(rig: Rig) -> None:
+    assert rig.actuator is not None
+    assert rig.actuator.is_alive
+    nonce, done = rig.app.challenge(), threading.Event()
+    rig.bolt.hangs_until = done
+    with pytest.raises(LockError, match="does not answer"):
+        rig.app.unlock(token(nonce, life_s=1.0))
+    # The relay does not move: obeying takes too long, and the lock cannot be had.
+    wait_for(lambda: not (rig.actuator and rig.actuator.is_alive), "it is called alive")
+    done.set()
+    wait_for(lambda: bool(rig.actuator and rig.actuator.is_alive), "it did not come back")
+
+
+def test_an_actuator_whose_thread_died_is_not_called_alive(rig: Rig) -> None:
+    assert rig.actuator is not None
+    rig.actuator._client.loop_stop()
+    assert not rig.actuator.is_alive
 
 
 def test_a_lock_that_is_not_there_is_an_error_and_leaves_no_lease_behind(rig: Rig) -> None:
@@ -229,6 +304,40 @@ def test_a_lost_broker_locks_at_once_and_everything_comes_back(rig: Rig) -> None
 
     wait_for(opens, "it did not come back", 40.0)
     assert rig.bolt.released == [5.0, 0.05]
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_the_program_beside_the_relay_tells_its_watchdog_whether_it_hangs(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    key = tmp_path / "lease.key"
+    key.write_text(KEY.hex())
+    key.chmod(0o600)
+    told: list[bool] = []
+
+    class Heard:
+        def __init__(self, is_alive: Callable[[], bool]) -> None:
+            self._is_alive = is_alive
+
+        def start(self) -> None:
+            told.append(self._is_alive())
+            signal.raise_signal(signal.SIGTERM)
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr(mqtt_actuator, "Watchdog", Heard)
+    if not alive:
+        monkeypatch.setattr(MqttActuator, "is_alive", property(lambda _self: False))
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    broker = ["--mqtt-host", "127.0.0.1", "--mqtt-port", str(rig.broker.port), "--mqtt-no-tls"]
+    try:
+        options = ["--door", DOOR, "--lease-key", str(key), "--simulated", *broker]
+        assert mqtt_actuator.main([*options, "--mqtt-base", "another/door"]) == 0
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert told == [alive]
 
 
 # ---------------------------------------------------------------------------- TLS and options

@@ -110,7 +110,7 @@ def main() -> None:
         without_camera(app)
         return
     spec = CaptureSpec(**given["camera"])
-    with LiveSource("faulty camera", spec, SourceOptions(must_open=False)) as source:
+    with LiveSource("webcam 0", spec, SourceOptions(must_open=False)) as source:
         with_camera(app, source)
 
 

@@ -86,7 +86,7 @@ class Walk:
         self.rng = rng
         self.account = Account()
         self.track = 1
-        self.opened = self.failed = 0
+        self.opened = self.failed = self.attacks = 0
         self.last = ""
         # What people do comes more often than what goes wrong.
         self._steps: tuple[tuple[Callable[[], None], int], ...] = (
@@ -94,6 +94,7 @@ class Walk:
             (self.type_wrong, 3), (self.decide, 14), (self.wait, 4), (self.show_attack, 2),
             (self.show_two, 1), (self.lose_camera, 2), (self.restart, 2), (self.reboot, 2),
             (self.set_clock, 2), (self.new_track, 2), (self.walk_away, 1),
+            (self.suspend, 2),
         )  # fmt: skip
 
     def step(self) -> None:
@@ -121,12 +122,15 @@ class Walk:
             self.door.look(*people, frames=1, gap_s=0.1)
             self.account.shown.append(Shown(self.now_s, who, faces, self.track, is_attack))
             self.account.camera_ok = True
-            old = [n for n, at_s in self.account.barred.items() if self.now_s - at_s > 10.0]
-            if is_attack or self.track in self.account.barred:
-                self.account.barred[self.track] = self.now_s
-            for number in old:
-                if number != self.track or not is_attack:
-                    self.account.barred.pop(number, None)
+            barred = self.account.barred
+            for number in [n for n, at_s in barred.items() if self.now_s - at_s > 10.0]:
+                del barred[number]
+            if is_attack and self.track not in barred:
+                self.attacks += 1
+                self.account.used_up()
+                self.account.failed(self.now_s, is_attack=True)
+            if is_attack or self.track in barred:
+                barred[self.track] = self.now_s
 
     def show_mated(self) -> None:
         self._show("Ada")
@@ -172,6 +176,10 @@ class Walk:
 
     def wait(self) -> None:
         self.door.advance(self.rng.choice((0.2, 0.6, 3.0, 31.0, 901.0)))
+
+    def suspend(self) -> None:
+        self.door.sleep(self.rng.choice((0.2, 3.0, 8 * 3600.0)))
+        self.account.used_up()
 
     def lose_camera(self) -> None:
         self.door.controller.observe(None, (), _LOST)
@@ -224,13 +232,12 @@ class Walk:
     def _check_failure(self) -> None:
         account = self.account
         recent = [one for one in account.shown if self.now_s - one.at_s <= 3.0]
-        is_attack = any(one.is_attack for one in recent)
         assert account.pressed_s is not None, "nobody asked"
-        assert is_attack or sum(one.who == "Ada" for one in recent[-7:]) < 5
+        assert sum(one.who == "Ada" for one in recent[-7:]) < 5
         assert self.now_s >= account.wait_until_s
         self.failed += 1
         account.used_up()
-        account.failed(self.now_s, is_attack=is_attack)
+        account.failed(self.now_s)
 
     def _must_fail(self) -> bool:
         """Return whether seven strangers of one track in a row were seen after a press."""

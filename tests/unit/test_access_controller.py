@@ -184,15 +184,6 @@ def test_an_attack_is_counted_waits_and_bars_its_track(door: Door) -> None:
     assert K.ATTACK in kinds(door)
 
 
-def test_an_attack_that_nobody_asked_for_bars_the_track_and_counts_nothing(door: Door) -> None:
-    for _ in range(20):
-        door.look(seen(pad=ATTACK), frames=1)
-        assert not door.controller.decide(door.verifier.challenge).is_open
-    door.look(frames=40)
-    assert not door.try_to_open()
-    assert door.controller.status().failures == 0
-
-
 def test_two_people_before_the_camera_open_nothing(door: Door) -> None:
     assert not door.try_to_open(seen(), seen("Bob", track_id=4, left_px=34.0))
     assert door.controller.status().failures == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -62,6 +63,7 @@ schedules = ["cleaning"]
 def test_a_whole_policy_is_read(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(WHOLE)
+    path.chmod(0o644)
     policy = AccessPolicy.from_toml(path)
     assert policy == AccessPolicy(
         door="front",
@@ -110,10 +112,14 @@ def test_the_shortest_policy_has_the_strict_defaults_and_lets_nobody_in() -> Non
         ("schema = 1\ndoor = 'x'\nlease_s = true", "lease_s of the policy must be float"),
         ("schema = 1\ndoor = 'x'\nlease_s = 5.1", "lease_s must be in 0.2..5"),
         ("schema = 1\ndoor = 'x'\nlease_s = nan", "lease_s must be in"),
+        ("schema = 1\ndoor = 'x'\nlease_s = " + "9" * 400, "too large a number"),
         ("schema = 1\ndoor = 'x'\nmax_fpir = 0.01", "max_fpir must be in"),
         ("schema = 1\ndoor = 'x'\nrequire_pad = false", "risk_accepted_by"),
         ("schema = 1\ndoor = 'x'\n[factors]\nsecond_factor = 'none'", "without a second factor"),
         ("schema = 1\ndoor = 'x'\n[factors]\nintent = false", "without a press"),
+        ("schema = 1\ndoor = 'x'\n[lockout]\nfree_failures = 6", "more than 5 failures"),
+        ("schema = 1\ndoor = 'x'\n[lockout]\nface_off_after = 21", "more than 20 failures"),
+        ("schema = 1\ndoor = 'x'\n[lockout]\nattack_wait_s = 9.5", "10 s of an attack"),
         ("schema = 1\ndoor = 'x'\n[factors]\nsecond_factor = 'maybe'", "must be one of"),
         ("schema = 1\ndoor = 'x'\nanti_passback = 'on'", "must be one of"),
         ("schema = 1\ndoor = 'x'\ntime_zone = 'Mars/Base'", "time zone"),
@@ -143,6 +149,7 @@ def test_the_shortest_policy_has_the_strict_defaults_and_lets_nobody_in() -> Non
             "schema = 1\ndoor = 'x'\n[[schedules]]\nname = 'n'\nstart = '08:00'\nend = '08:00'",
             "ends",
         ),
+        ("schema = 1\ndoor = 'x'\n[[schedules]]\nname = 'n'\nstart = '24:00'", "starts at 24:00"),
         ("schema = 1\ndoor = 'x'\n[[schedules]]\nname = 'n'\nclosed_on = ['25.12.']", "YYYY-MM-DD"),
         ("schema = 1\ndoor = ", "not TOML"),
         ("schema = 1\ndoor = 'x'\n" + "a = " + "[" * 5000, "not TOML"),
@@ -158,6 +165,17 @@ def test_a_risk_that_somebody_answers_for_is_accepted() -> None:
     assert parse_policy(text).risk_accepted_by == "J. Doe"
 
 
+@pytest.mark.parametrize("name", ["", " ", "\u200b", "\u3164", "\u2800", "\u202eJ. Doe", "-"])
+def test_nobody_answers_for_a_risk_under_a_name_that_shows_nothing(name: str) -> None:
+    with pytest.raises(AccessPolicyError, match="risk_accepted_by"):
+        AccessPolicy(door="x", require_pad=False, risk_accepted_by=name)
+
+
+def test_looser_figures_are_accepted_where_somebody_answers_for_them() -> None:
+    rule = LockoutRule(free_failures=10, face_off_after=100, attack_wait_s=0.0)
+    assert AccessPolicy(door="x", lockout=rule, risk_accepted_by="J. Doe").lockout == rule
+
+
 def test_a_file_that_cannot_be_a_policy_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     with pytest.raises(AccessPolicyError, match="cannot be read"):
@@ -165,10 +183,38 @@ def test_a_file_that_cannot_be_a_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AccessPolicyError, match="cannot be read"):
         AccessPolicy.from_toml(tmp_path)
     path.write_bytes(b"\xff\xfe")
+    path.chmod(0o600)
     with pytest.raises(AccessPolicyError, match="UTF-8"):
         AccessPolicy.from_toml(path)
     path.write_bytes(b"#" * (1 << 20) + b"##")
     with pytest.raises(AccessPolicyError, match="larger"):
+        AccessPolicy.from_toml(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are elsewhere on Windows")
+def test_a_policy_that_others_may_have_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(WHOLE)
+    for mode in (0o666, 0o664, 0o602):
+        path.chmod(mode)
+        with pytest.raises(AccessPolicyError, match="can be written by others"):
+            AccessPolicy.from_toml(path)
+    path.chmod(0o644)
+    (tmp_path / "link.toml").symlink_to(path)
+    with pytest.raises(AccessPolicyError, match="no link"):
+        AccessPolicy.from_toml(tmp_path / "link.toml")
+    os.mkfifo(tmp_path / "pipe.toml", 0o600)
+    with pytest.raises(AccessPolicyError, match="plain file"):
+        AccessPolicy.from_toml(tmp_path / "pipe.toml")
+    assert AccessPolicy.from_toml(path).door == "front"
+    owner = path.stat().st_uid
+    if owner == 0:
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(AccessPolicyError, match="another user"):
         AccessPolicy.from_toml(path)
 
 
@@ -229,3 +275,10 @@ def test_only_a_schedule_that_always_holds_needs_no_clock() -> None:
     assert not Schedule.always().needs_clock
     assert DAY.needs_clock
     assert Schedule(name="x", closed_on=("2026-12-25",)).needs_clock
+
+
+@pytest.mark.parametrize("model_id", ["a" * 16, "a" * 63, "A" * 64, "g" * 64, " " * 64])
+def test_a_model_that_no_bundle_can_have_is_refused(model_id: str) -> None:
+    with pytest.raises(AccessPolicyError, match="64 hexadecimal digits"):
+        AccessPolicy(door="front door", model_id=model_id)
+    assert AccessPolicy(door="front door", model_id="a" * 64).model_id

@@ -12,7 +12,9 @@ import pytest
 from edgeface.default_model import default_bundle_path
 from edgeface.doctor import CheckState, DoctorOptions, DoctorReport, Finding
 from edgeface.doctor.child import run_probe
+from edgeface.doctor.door import check_door
 from edgeface.doctor.findings import fault, ok, skipped, warning, worst
+from edgeface.doctor.gpio import check_gpio
 from edgeface.doctor.host import (
     check_clock,
     check_disk,
@@ -265,6 +267,83 @@ def test_what_is_no_gallery_is_a_fault_and_stays_as_it_is(tmp_path: Path, conten
     assert states(check_gallery(tmp_path / "absent")) == ["fault"]
 
 
+# ---------------------------------------------------------------------------- doors and pins
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Path:
+    folder = tmp_path / "door"
+    folder.mkdir(mode=0o700)
+    for name in ("key.json", "state.sealed", "audit.log", "audit.log.head"):
+        (folder / name).write_text('{"source": "tpm"}')
+        (folder / name).chmod(0o600)
+    return folder
+
+
+def test_a_door_that_is_whole_and_private_is_well(door: Path) -> None:
+    assert states(check_door(door)) == ["ok", "ok", "ok"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of another kind")
+@pytest.mark.parametrize("name", ["", "key.json", "state.sealed", "audit.log"])
+def test_what_is_open_to_others_in_the_folder_of_a_door_is_a_fault(door: Path, name: str) -> None:
+    (door / name).chmod(0o755 if not name else 0o640)
+    assert worst(check_door(door)) is CheckState.FAULT
+
+
+@pytest.mark.parametrize("name", ["key.json", "state.sealed", "audit.log", "audit.log.head"])
+def test_a_door_that_lost_a_part_is_a_fault(door: Path, name: str) -> None:
+    (door / name).unlink()
+    assert any(name in one.got for one in check_door(door) if one.state is CheckState.FAULT)
+    assert states(check_door(door / "nowhere")) == ["fault"]
+
+
+@pytest.mark.parametrize(
+    ("content", "state"),
+    [('{"source": "file"}', "warning"), ("{}", "fault"), ("[" * 9999, "fault"), ("", "fault")],
+)
+def test_the_key_of_a_door_in_a_plain_file_is_a_warning(
+    door: Path, content: str, state: str
+) -> None:
+    from edgeface.gallery.key_sources import KeyFile
+
+    (door / "key.json").write_text(content.replace('"file"', f'"{KeyFile.name}"'))
+    assert states(check_door(door))[-1] == state
+
+
+@pytest.mark.parametrize(
+    ("files", "state"),
+    [
+        ({}, "warning"),
+        ({"pinctrl_bcm2835/parameters/persist_gpio_outputs": "Y\n"}, "warning"),
+        ({"pinctrl_bcm2835/parameters/persist_gpio_outputs": "N\n"}, "ok"),
+        ({"pinctrl_bcm2835/parameters/strict_gpiod": "Y\n"}, "ok"),
+        # The pins of a Raspberry Pi 5 are at the RP1.
+        (
+            {
+                "pinctrl_bcm2835/parameters/persist_gpio_outputs": "N",
+                "pinctrl_rp1/parameters/persist_gpio_outputs": "Y",
+            },
+            "warning",
+        ),
+        ({"cmdline": "quiet pinctrl_rp1.persist_gpio_outputs=n root=/dev/x"}, "ok"),
+        ({"cmdline": "quiet pinctrl_rp1.persist_gpio_outputs=y root=/dev/x"}, "warning"),
+    ],
+)
+def test_pins_that_stay_on_after_their_program_are_a_warning(
+    tmp_path: Path, files: Mapping[str, str], state: str
+) -> None:
+    board, command_line = tmp_path / "model", tmp_path / "cmdline"
+    board.write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    found = check_gpio(board, tmp_path, command_line)
+    assert found.state.value == state
+    assert (state == "ok") != ("dtparam=strict_gpiod" in found.fix)
+    assert check_gpio(tmp_path / "no", tmp_path, command_line).state is CheckState.SKIPPED
+
+
 # ---------------------------------------------------------------------------- probes
 
 
@@ -288,6 +367,19 @@ def test_a_probe_that_hangs_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "no answer" in found.got
 
 
+def test_no_file_of_the_working_directory_is_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mark = tmp_path / "ran"
+    for name in ("json", "onnxruntime", "numpy", "edgeface", "signal", "typer"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(mark)!r}, 'w').write(__name__)\n")
+    monkeypatch.chdir(tmp_path)
+    for path in ("", os.pathsep, f"{os.pathsep}{tmp_path}"):
+        monkeypatch.setenv("PYTHONPATH", path)
+        run_probe("engines", {"bundle": "/nowhere/x.edgeface"}, timeout_s=60.0)
+    assert not mark.exists(), mark.read_text()
+
+
 def test_an_error_of_a_probe_is_a_finding() -> None:
     (found,) = run_probe("engines", {"bundle": "/nowhere/x.edgeface"}, timeout_s=60.0)
     assert found.state is CheckState.FAULT
@@ -297,4 +389,4 @@ def test_an_error_of_a_probe_is_a_finding() -> None:
 
 
 def test_the_options_may_be_left_out() -> None:
-    assert DoctorOptions() == DoctorOptions(source=None, bundle=None, gallery=None)
+    assert DoctorOptions() == DoctorOptions(source=None, bundle=None, gallery=None, door=None)

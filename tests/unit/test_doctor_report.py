@@ -29,7 +29,24 @@ SECRETS = {
     "bob@example.org": "<address>",
     "f86ce243c2c64a54": "<hash>",
 }
+# What stays of a text that quotes somebody, or has a path with spaces in it.
+QUOTED = {
+    "/home/ada lovelace/people.db gone": "<path> gone",
+    "cannot open /data/my people.db: no": "cannot open <path>: no",
+    "C:\\Users\\Ada B\\x.db": "<path>",
+    "webcam 3 is a program's ('Ada Lovelace iPhone')": "webcam 3 is a program's (<text>)",
+    "subject 'Pat O'Brien' has 3 templates": "subject <text> has 3 templates",
+    "user 'admin' password \"hunter2\"": "user <text> password <text>",
+    "ADA at home": "<name> at home",
+    "pi-door.example.org": "<name>",
+    "camera at fritz.box": "camera at <address>",
+    "fe80::1%wlan0": "<address>",
+}
 KEPT = (
+    "No module named 'mediapipe.tasks'",
+    "pip install 'edgeface[cpu]'",
+    "libGL.so.1: cannot open shared object file",
+    "edgeface.doctor.probes.camera()",
     "640x480, 25.0 frames/s, newest 40 ms old",
     "OpenCV 5.0.0, GStreamer no",
     "FPIR 0.001 up to 1,000",
@@ -52,6 +69,11 @@ def test_what_tells_whose_machine_it_is_is_left_out(secret: str, around: str) ->
 @pytest.mark.parametrize("text", KEPT)
 def test_what_helps_is_kept(text: str) -> None:
     assert Redaction([])(text) == text
+
+
+@pytest.mark.parametrize("text", QUOTED)
+def test_what_is_quoted_and_the_rest_of_a_path_are_left_out(text: str) -> None:
+    assert Redaction(["ada", "/home/ada", "pi-door"])(text) == QUOTED[text]
 
 
 def test_the_names_of_user_and_host_and_of_what_was_given_are_left_out() -> None:

@@ -11,45 +11,17 @@ function element(tag, text, style) {
   return made;
 }
 
-const missing = (state, what) => state.conditions.some((one) => one.what === what && !one.ok);
-
-function advice(state) {
-  if (!state.running) return "out of order";
-  if (state.open) return "please come in";
-  if (state.fault) return "out of order: use the key";
-  if (state.wait_s > 0) return `please wait ${Math.ceil(state.wait_s)} s`;
-  if (state.face_off) return "type your code first";
-  const unmet = state.conditions.find((one) => !one.ok);
-  if (unmet && unmet.what === "second factor" && missing(state, "intent")) {
-    return "press the button, then type your PIN or code";
-  }
-  const said = {
-    "camera": "the camera sees nothing", "fresh": "look into the camera",
-    "frames": "look into the camera", "span": "look into the camera",
-    "recent": "look into the camera", "unused": "look into the camera",
-    "continuous": "look into the camera", "eyes": "look into the camera",
-    "one face": "one person only, please", "second factor": "type your PIN or code",
-    "intent": "press the button",
-  };
-  return unmet ? said[unmet.what] || "locked" : "";
-}
-
 function show(state) {
   at("door").textContent = state.door;
   at("state").className = state.open ? "open" : "closed";
-  at("word").textContent = state.open ? "open" : "locked";
-  at("advice").textContent = advice(state);
-  at("why").textContent = state.open ? "Why it opened" : "What must hold";
-  const notices = [];
-  if (state.demonstration) notices.push("demonstration: opens no real lock");
-  if (state.fault) notices.push("fault");
-  if (state.clock_doubt) notices.push(state.clock_doubt);
-  at("notice").textContent = notices.join(" · ");
-  at("conditions").replaceChildren(...state.conditions.map((one) => {
+  at("word").textContent = state.open ? "open" : state.in_order ? "locked" : "out of order";
+  at("advice").textContent = state.advice;
+  at("notice").textContent = state.demonstration ? "demonstration: opens no real lock" : "";
+  at("how").hidden = state.why.length > 0;
+  at("why").hidden = state.why.length === 0;
+  at("conditions").replaceChildren(...state.why.map((one) => {
     const row = document.createElement("li");
-    row.append(element("span", one.ok ? "✓" : "✗", one.ok ? "yes" : "no"));
-    row.append(element("span", one.what));
-    row.append(element("span", one.ok ? one.got : `${one.got}; wanted ${one.wanted}`));
+    row.append(element("span", "✓", "yes"), element("span", one.what), element("span", one.got));
     return row;
   }));
   at("entries").replaceChildren(...state.entries.map((one) => {
@@ -65,8 +37,8 @@ async function refresh() {
     show(await (await fetch("api/state")).json());
   } catch {
     at("state").className = "closed";
-    at("word").textContent = "locked";
-    at("advice").textContent = "out of order: the door's program does not answer";
+    at("word").textContent = "out of order";
+    at("advice").textContent = "the door's program does not answer: use the key";
   }
   setTimeout(refresh, 400);
 }
@@ -82,9 +54,10 @@ async function present(event) {
   const code = at("code").value;
   at("code").value = "";
   if (!code) return;
+  at("answer").textContent = "…";
   const sent = await fetch("api/factor", { method: "POST", headers, body: code });
   const answer = await sent.json();
-  at("answer").textContent = answer.accepted ? "code accepted" : answer.reason;
+  at("answer").textContent = answer.advice;
   setTimeout(() => { at("answer").textContent = ""; }, 4000);
 }
 

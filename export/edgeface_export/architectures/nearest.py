@@ -69,7 +69,7 @@ def _own_keys(tensors: Mapping[str, FloatArray], nearest_one: str) -> Iterator[s
     shown = names if len(names) <= 2 * _SHOWN else [*names[:_SHOWN], "…", *names[-_SHOWN:]]
     for name in shown:
         yield f"  {name} {tensors[name].shape}" if name in tensors else f"  {name}"
-    yield "  docs/adding-a-backbone.md: --arch PACKAGE.MODULE:FACTORY with your own module, or a layout"
+    yield "  see docs/adding-a-backbone.md: --arch PACKAGE.MODULE:FACTORY, or a layout of your own"
 
 
 def _lines(kind: str, names: Sequence[str]) -> Iterator[str]:
