@@ -118,8 +118,7 @@ def _recognition(
     network = layout.build({key: tensors[prefix + key] for key in keys})
     reasons = [
         f"all {len(keys)} tensors of layout {layout.name} are there, and their shapes fit together",
-        f"crops of {network.crop_size.height_px}x"
-        f"{network.crop_size.width_px} (height x width)",
+        f"crops of {network.crop_size.height_px}x{network.crop_size.width_px} (height x width)",
         f"the last layer has {network.embedding_size} outputs",
     ]
     reasons += said_of_copies(prefixes)
