@@ -274,6 +274,13 @@ def require_trusted(folder: Path, manifest: bytes, keys: Sequence[PublicKey]) ->
             f"{folder} is not signed, wanted a signature by {wanted}; ask its maker to run "
             "`edgeface sign`"
         )
+    signers = {entry.fingerprint for entry in found}
+    if signers & {key.fingerprint for key in keys}:
+        raise BundleSignatureError(
+            f"{folder} was changed since a trusted key ({wanted}) signed it, or the signature is "
+            "forged; `edgeface calibrate` and `verify --fit` write thresholds into a bundle, which "
+            "its maker signs again after them"
+        )
     raise BundleSignatureError(
         f"{folder}: no signature of a trusted key fits its manifest (signed by "
         f"{', '.join(entry.fingerprint[:16] for entry in found)}; trusted: {wanted}); do not use "
