@@ -108,8 +108,6 @@ def test_a_manifest_that_reads_the_same_but_has_other_bytes_is_refused(
     path.write_bytes(path.read_bytes() + change)
     Bundle.open(signed)
     with pytest.raises(BundleSignatureError, match="was changed since a trusted key"):
-        BundleSignatureError, match="was changed since a trusted key .* signs again"
-    ):
         opened_by(signed, maker)
 
 
