@@ -286,6 +286,18 @@ def test_the_terminal_is_button_pad_and_exit(
     assert rig.bolt.released == [POLICY.lease_s]
 
 
+def test_the_terminal_tells_why_the_door_stays_closed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig.look()
+    monkeypatch.setattr("sys.stdin", io.StringIO("why\n"))
+    read_keys(rig.door)
+    said = capsys.readouterr().out
+    assert "not yet: second factor: none" in said
+    assert "not yet: intent: " in said
+    assert "frames" not in said
+
+
 def test_an_exit_contact_says_that_nobody_is_inside() -> None:
     gpiozero = pytest.importorskip("gpiozero")
     mock = pytest.importorskip("gpiozero.pins.mock")
