@@ -394,6 +394,17 @@ def test_the_graph_finds_nearly_all_that_comparing_all_finds() -> None:
     assert not graph.is_exact
 
 
+def test_a_graph_takes_more_effort_among_more_rows() -> None:
+    pytest.importorskip("usearch")
+    from edgeface.gallery.search.graph import effort_for
+
+    assert [effort_for(n) for n in (0, 1, 100_000, 1_000_000)] == [128, 128, 128, 510]
+    graph = open_search(4, SearchOptions(kind="graph"))
+    assert "effort 128" in graph.description
+    fixed = open_search(4, SearchOptions(kind="graph", graph_recall_effort=16))
+    assert "effort 16," in fixed.description
+
+
 def test_more_effort_finds_no_fewer() -> None:
     pytest.importorskip("usearch")
     rows = faces(4000, 1, size=64)

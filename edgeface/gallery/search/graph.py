@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -22,11 +23,14 @@ from edgeface.gallery.search.rows import RowStore
 from edgeface.gallery.search.table import RowTable
 from edgeface.types import FloatArray
 
-__all__ = ["GraphSearch"]
+__all__ = ["GraphSearch", "effort_for"]
 
 # Links of a row, usearch's default, and rows compared for them when it is added: twice usearch's,
 # which takes twice as long and finds as many with half the effort: tests/benchmarks/test_search.py.
 _CONNECTIVITY, _EFFORT_OF_ADDING = 16, 256
+# Rows compared for an answer that found 99 of 100, at 100,000 and at 1,000,000 rows:
+# tests/benchmarks/test_search.py.
+_EFFORT, _EFFORT_ROWS, _EFFORT_GROWTH = 128, 100_000, 0.6
 # Rows of the graph whose originals decide, for each row that could be wanted.
 _DECIDED_PER_ROW = 4
 _MIN_DECIDED = 8
@@ -46,7 +50,7 @@ class GraphSearch:
     Args:
         embedding_size: The length of a row.
         store: Keeps the originals.
-        effort: Rows compared for an answer.
+        effort: Rows compared for an answer; None takes more as the rows grow.
 
     Raises:
         MissingDependencyError: usearch is not installed.
@@ -54,13 +58,13 @@ class GraphSearch:
 
     is_exact = False
 
-    def __init__(self, embedding_size: int, store: RowStore, *, effort: int) -> None:
+    def __init__(self, embedding_size: int, store: RowStore, *, effort: int | None = None) -> None:
         self._size = embedding_size
         self._store = store
         self._steps = 127.0 / min(1.0, _CUT_OFF / embedding_size**0.5)
-        self._effort = effort
+        self._fixed_effort = effort
         self._lock = threading.RLock()
-        self._graph = _graph(embedding_size, effort)
+        self._graph = _graph(embedding_size)
         self._table = RowTable(
             {"key": (np.int64, 0), "subject": (np.int64, 0), "slot": (np.int64, 0)}
         )
@@ -76,19 +80,21 @@ class GraphSearch:
     def description(self) -> str:
         """What searches and where the rows are, in words for people."""
         where = type(self._store).__name__
-        return f"approximate, graph of effort {self._effort}, originals in {where}"
+        return f"approximate, graph of effort {self.effort}, originals in {where}"
 
     @property
     def effort(self) -> int:
         """Rows compared for an answer; may be changed at any time."""
-        return self._effort
+        if self._fixed_effort is not None:
+            return self._fixed_effort
+        return effort_for(len(self._table))
 
     @effort.setter
     def effort(self, effort: int) -> None:
         if effort < 1:
             raise InvalidInputError(f"the effort must be at least 1, got {effort}")
         with self._lock:
-            self._effort = self._graph.expansion_search = effort
+            self._fixed_effort = effort
 
     def __len__(self) -> int:
         return len(self._table)
@@ -128,6 +134,7 @@ class GraphSearch:
                 self._most_rows = most_rows_of_one(self._table, None, None)
             wanted = max(_MIN_DECIDED, _DECIDED_PER_ROW * k * (self._most_rows or 1))
             codes = self._codes(usable)
+            self._graph.expansion_search = self.effort
             n = min(wanted, len(self._table))
             found: Any = self._graph.search(codes, n, threads=1)
             # One probe gives one list, several give a list each and how far it is filled.
@@ -187,7 +194,12 @@ class _KeyMap:
         return self._subjects[keys], self._slots[keys]
 
 
-def _graph(embedding_size: int, effort: int) -> Any:
+def effort_for(n_rows: int) -> int:
+    """Return how many rows to compare among ``n_rows`` to find about 99 of 100."""
+    return round(_EFFORT * math.pow(max(1.0, n_rows / _EFFORT_ROWS), _EFFORT_GROWTH))
+
+
+def _graph(embedding_size: int) -> Any:
     try:
         from usearch.index import Index
     except ImportError as exc:
@@ -198,6 +210,5 @@ def _graph(embedding_size: int, effort: int) -> Any:
         dtype="i8",
         connectivity=_CONNECTIVITY,
         expansion_add=_EFFORT_OF_ADDING,
-        expansion_search=effort,
         enable_key_lookups=True,
     )
