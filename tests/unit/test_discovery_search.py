@@ -29,10 +29,13 @@ from edgeface_export.discovery import (
     LabelledFaces,
     discover,
 )
+from edgeface_export.discovery.candidates import candidates
 from edgeface_export.discovery.faces import crop_plans
 from edgeface_export.discovery.network_probe import NetworkProbe
 from edgeface_export.discovery.norm_fit import NormState
 from edgeface_export.discovery.search import other_sizes
+from edgeface_export.discovery.separation import difference, separate
+from edgeface_export.discovery.trials import Trial, surely_worse
 
 pytest.importorskip("cv2")
 pytest.importorskip("onnxruntime")
@@ -218,3 +221,31 @@ def test_a_network_that_ends_in_a_mean_is_tried_with_templates_of_other_sizes() 
     with_matrix = (*any_size.layers[:1], Flatten("flat", "conv"))
     matrix = Linear("linear", "flat", np.ones((8, 4 * 55 * 55), np.float32))
     assert other_sizes(replace(any_size, layers=(*with_matrix, matrix))) == []
+    # It still fits on crops of 160x160, on more positions than one: that is no embedding.
+    kernel = Conv("kernel", "conv", np.ones((8, 4, 55, 55), np.float32))
+    with_kernel = (any_size.layers[0], kernel, Flatten("flat", "kernel"))
+    assert other_sizes(replace(any_size, layers=with_kernel)) == []
+
+
+def test_candidates_that_give_the_same_embeddings_are_never_surely_worse() -> None:
+    people = np.repeat(np.arange(40), 3)
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((40, 16))[people] + 0.8 * random.standard_normal((120, 16))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def trial(rows: np.ndarray) -> Trial:
+        made = Trial(candidates(None)[0], crop_plans(SIZE)[0])
+        made.rows, made.faces = [rows.astype(np.float32)], len(rows)
+        made.separation = separate(made.embeddings, people)
+        return made
+
+    def nearer(share: float) -> np.ndarray:
+        """Rows that lie nearer to the mean of their person: they separate better."""
+        means = np.stack([rows[people == one].mean(axis=0) for one in range(40)])[people]
+        moved = rows + share * (means - rows)
+        return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))
+
+    ours, hardly, clearly = trial(rows), trial(nearer(0.005)), trial(nearer(0.1))
+    assert difference(ours.found, hardly.found)[1] < 0
+    assert not surely_worse(ours, hardly)
+    assert surely_worse(ours, clearly)

@@ -16,8 +16,8 @@ from edgeface_export.discovery.candidates import Candidate, candidates, same
 from edgeface_export.discovery.faces import CropPlan, LabelledFaces, crop_plans
 from edgeface_export.discovery.norm_fit import NormState, norm_state
 from edgeface_export.discovery.result import Discovery, Outcome, Tried
-from edgeface_export.discovery.sentences import Findings, agreement, sentences
-from edgeface_export.discovery.trials import Bench, Trial, halve, surely_worse
+from edgeface_export.discovery.sentences import Findings, sentences
+from edgeface_export.discovery.trials import Bench, Trial, agreement, halve, surely_worse
 from edgeface_export.gates import measure_spread
 
 __all__ = ["DiscoveryOptions", "discover"]
@@ -97,15 +97,18 @@ def other_sizes(network: Network) -> list[CropPlan]:
     """Return the plans of the runtime's templates for other sizes that ``network`` can read.
 
     A network that ends in a mean over all positions takes crops of any size; one with a global
-    kernel or a matrix on all positions takes its own size alone.
+    kernel or a matrix on all positions takes its own size alone. Where such a kernel still fits,
+    on more than one position, the embedding is another one, of another length.
     """
     plans = []
     for size in dict.fromkeys(ALIGNMENT_TEMPLATES.values()):
         if size == network.crop_size:
             continue
         try:
-            replace(network, crop_size=size)
+            resized = replace(network, crop_size=size)
         except ArchitectureError:
+            continue
+        if resized.embedding_size != network.embedding_size:
             continue
         plans += [plan for plan in crop_plans(size) if plan.template]
     return plans

@@ -8,9 +8,9 @@ import numpy as np
 
 from edgeface_export.discovery.candidates import same
 from edgeface_export.discovery.norm_fit import NormState
-from edgeface_export.discovery.trials import Trial
+from edgeface_export.discovery.trials import Trial, agreement
 
-__all__ = ["Findings", "agreement", "sentences"]
+__all__ = ["Findings", "sentences"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,12 +52,6 @@ def sentences(
     ]
     notes = [_found(findings), *_ambiguity(findings), *warnings]
     return tuple(notes), tuple(warnings)
-
-
-def agreement(trial: Trial, chosen: Trial) -> float:
-    """Return the mean cosine of the two candidates' embeddings of one crop."""
-    first, second = (entry.embeddings.astype(np.float64) for entry in (trial, chosen))
-    return float(np.nan_to_num((first * second).sum(axis=1)).mean())
 
 
 def _found(findings: Findings) -> str:
