@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -68,7 +65,6 @@ __all__ = [
     "POLICY",
     "UNDECIDED",
     "Door",
-    "folder_in_memory",
     "good_frames",
     "good_inputs",
     "seen",
@@ -138,14 +134,6 @@ def good_inputs(subject: str = "Ada", **changes: Any) -> AccessInputs:
 
 def good_state(**changes: Any) -> AccessState:
     return replace(AccessState(), **changes)
-
-
-@contextmanager
-def folder_in_memory() -> Iterator[Path]:
-    """A folder in memory, where the system has one: what is tried there is not the disk."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="edgeface-door-", dir=base) as name:
-        yield Path(name)
 
 
 _PIXELS = np.zeros((48, 64, 3), np.uint8)

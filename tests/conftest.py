@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def test_data() -> Path:
 @pytest.fixture(scope="session")
 def checkpoints(test_data: Path) -> Path:
     return test_data / "models" / "checkpoints"
+
+
+@pytest.fixture
+def quick_folder() -> Iterator[Path]:
+    """A folder in memory, where the system has one: what is tried there is not the disk."""
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="edgeface-", dir=base) as name:
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,7 @@ import os
 import random
 import shutil
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,15 +38,6 @@ from tests.unit.test_audit import tampered
 
 def tell(text: str) -> None:
     sys.stdout.write(f"\n{text}\n")
-
-
-@pytest.fixture
-def quick_folder() -> Iterator[Path]:
-    """A folder in memory, where the system has one: what is tried here is not the disk."""
-    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="edgeface-door-", dir=base))
-    yield folder
-    shutil.rmtree(folder)
 
 
 # ---------------------------------------------------------------------------- C1

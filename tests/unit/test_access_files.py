@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,11 @@ from edgeface.access.memory import DoorMemory
 from edgeface.backends.sealed_file import Refusal, read_sealed, user_key
 from edgeface.cli import app
 from edgeface.errors import AccessPolicyError, AccessStateError, BackendError, EdgefaceError
-from tests.access_cases import ATTACK, POLICY, Door, folder_in_memory, seen
+from tests.access_cases import ATTACK, POLICY, Door, seen
 
 K = AccessEventKind
 LOG = ("audit.log", "audit.log.head")
 posix = pytest.mark.skipif(os.name != "posix", reason="pipes and open files are POSIX")
-
-
-@pytest.fixture
-def quick_folder() -> Iterator[Path]:
-    with folder_in_memory() as folder:
-        yield folder
 
 
 @pytest.fixture

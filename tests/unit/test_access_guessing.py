@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +20,10 @@ from edgeface.access import (
     read_records,
 )
 from edgeface.errors import AccessStateError, AuditError
-from tests.access_cases import ATTACK, CHEAP, NOW_S, PIN, POLICY, Door, folder_in_memory, seen
+from tests.access_cases import ATTACK, CHEAP, NOW_S, PIN, POLICY, Door, seen
 
 K = AccessEventKind
 DURESS_PIN, BOBS_PIN, NEW_PIN = "274914", "905516", "558812"
-
-
-@pytest.fixture
-def quick_folder() -> Iterator[Path]:
-    with folder_in_memory() as folder:
-        yield folder
 
 
 @pytest.fixture

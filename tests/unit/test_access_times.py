@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,16 +23,10 @@ from edgeface.access import (
 )
 from edgeface.errors import LeaseError
 from edgeface.types import Frame
-from tests.access_cases import PIN, POLICY, Door, folder_in_memory, seen
+from tests.access_cases import PIN, POLICY, Door, seen
 
 K = AccessEventKind
 HOURS_8 = 8 * 3600.0
-
-
-@pytest.fixture
-def quick_folder() -> Iterator[Path]:
-    with folder_in_memory() as folder:
-        yield folder
 
 
 @pytest.fixture

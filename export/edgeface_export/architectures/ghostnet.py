@@ -7,16 +7,14 @@ sigmoid between where the stage has them. Widths and kernels are read from the t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from edgeface.alignment import ALIGNMENT_TEMPLATES
 from edgeface.types import FloatArray
 from edgeface_export.architectures.builder import LayerBuilder
-from edgeface_export.architectures.heads import FaceHead
+from edgeface_export.architectures.heads import FaceHead, network_of_blocks
 from edgeface_export.architectures.layout import Unit
-from edgeface_export.architectures.network import INPUT, Network, Preprocessing
+from edgeface_export.architectures.network import Network, Preprocessing
 from edgeface_export.architectures.operations import Concat, Sum
 
 __all__ = ["BLOCKS", "GhostBlock", "GhostNetLayout"]
@@ -105,15 +103,7 @@ class GhostNetLayout:
         Raises:
             ArchitectureError: A tensor has a shape that does not fit.
         """
-        stride = self.stem_stride * math.prod(block.stride for block in self.blocks)
-        template = self.head.template(tensors, stride)
-        builder = LayerBuilder(tensors)
-        x = builder.around(INPUT, self.stem, stride=self.stem_stride)
-        for block in self.blocks:
-            x = self._block(builder, x, block)
-        self.head.append(builder, builder.unit(x, self.last))
-        size = ALIGNMENT_TEMPLATES[template]
-        return Network(tuple(builder.layers), size, template, self.preprocessing)
+        return network_of_blocks(self, self.blocks, self._block, tensors)
 
     def _block(self, builder: LayerBuilder, x: str, block: GhostBlock) -> str:
         at = block.prefix

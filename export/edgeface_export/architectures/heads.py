@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from edgeface.alignment import ALIGNMENT_TEMPLATES
 from edgeface.errors import ArchitectureError
 from edgeface.types import FloatArray, Size
 from edgeface_export.architectures.builder import LayerBuilder
 from edgeface_export.architectures.layout import Unit
-from edgeface_export.architectures.network import GlobalAveragePool
+from edgeface_export.architectures.network import (
+    INPUT,
+    GlobalAveragePool,
+    Network,
+    Preprocessing,
+)
 
-__all__ = ["FaceHead"]
+__all__ = ["FaceHead", "network_of_blocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,52 @@ class FaceHead:
             f"{key} covers {found} of the last map, which is that of no known crops; known are "
             f"{known}"
         )
+
+
+class _Block(Protocol):
+    @property
+    def stride(self) -> int: ...
+
+
+class _Layout(Protocol):
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+    @property
+    def stem(self) -> Unit: ...
+    @property
+    def stem_stride(self) -> int: ...
+    @property
+    def last(self) -> Unit | None: ...
+    @property
+    def head(self) -> FaceHead: ...
+
+
+_B = TypeVar("_B", bound=_Block)
+
+
+def network_of_blocks(
+    layout: _Layout,
+    blocks: Sequence[_B],
+    append: Callable[[LayerBuilder, str, _B], str],
+    tensors: Mapping[str, FloatArray],
+) -> Network:
+    """Return the network of a stem, ``blocks``, a last convolution and a head.
+
+    ``append`` appends the layers of one block behind a layer and returns the last one's name.
+
+    Raises:
+        ArchitectureError: A tensor has a shape that does not fit.
+    """
+    stride = layout.stem_stride * math.prod(block.stride for block in blocks)
+    template = layout.head.template(tensors, stride)
+    builder = LayerBuilder(tensors)
+    x = builder.around(INPUT, layout.stem, stride=layout.stem_stride)
+    for block in blocks:
+        x = append(builder, x, block)
+    x = builder.unit(x, layout.last) if layout.last else x
+    layout.head.append(builder, x)
+    size = ALIGNMENT_TEMPLATES[template]
+    return Network(tuple(builder.layers), size, template, layout.preprocessing)
 
 
 def _map_of(size: Size, stride: int) -> tuple[int, int]:

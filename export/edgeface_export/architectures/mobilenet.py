@@ -7,16 +7,14 @@ form of what they make. Widths and kernels are read from the tensors.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from edgeface.alignment import ALIGNMENT_TEMPLATES
 from edgeface.types import FloatArray
 from edgeface_export.architectures.builder import LayerBuilder
-from edgeface_export.architectures.heads import FaceHead
+from edgeface_export.architectures.heads import FaceHead, network_of_blocks
 from edgeface_export.architectures.layout import Unit
-from edgeface_export.architectures.network import INPUT, Add, Network, Preprocessing
+from edgeface_export.architectures.network import Add, Network, Preprocessing
 
 __all__ = ["MobileBlock", "MobileNetLayout"]
 
@@ -72,16 +70,7 @@ class MobileNetLayout:
         Raises:
             ArchitectureError: A tensor has a shape that does not fit.
         """
-        stride = self.stem_stride * math.prod(block.stride for block in self.blocks)
-        template = self.head.template(tensors, stride)
-        builder = LayerBuilder(tensors)
-        x = builder.around(INPUT, self.stem, stride=self.stem_stride)
-        for block in self.blocks:
-            x = self._block(builder, x, block)
-        x = builder.unit(x, self.last) if self.last else x
-        self.head.append(builder, x)
-        size = ALIGNMENT_TEMPLATES[template]
-        return Network(tuple(builder.layers), size, template, self.preprocessing)
+        return network_of_blocks(self, self.blocks, self._block, tensors)
 
     def _block(self, builder: LayerBuilder, x: str, block: MobileBlock) -> str:
         first, *others = block.units()
